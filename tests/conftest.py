@@ -1,0 +1,41 @@
+"""What the tests share: one service a worker, with a handler for every set of options they need."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.outsider import Outsider
+from tests.support.service import Service, pingpong, running_service, upload
+
+HANDLERS = {
+    "endless": pingpong("/endless", rounds=0, interval=0.01),
+    "patient": pingpong("/patient", rounds=0, interval="60s", timeout="60s"),
+    "impatient": pingpong("/impatient", timeout=0.3),
+    "reject": upload("/reject", on_conflict="reject"),
+    "replace": upload("/replace", on_conflict="replace"),
+    "small": upload("/small", max_size="1MiB"),
+    "narrow": upload("/narrow", window="256KiB", message_size="16KiB"),
+    "brief": upload("/brief", expires=1),
+    "idle": upload("/idle", idle_timeout=0.5),
+    "forgetful": upload("/forgetful", receipts_kept=0.5),
+    "crowded": upload("/crowded", max_open=2),
+    "full": upload("/full", min_free=f"{2**20}TiB"),
+}
+ALLOWED_ORIGIN = "https://app.example"
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service that all tests of a worker share; it must leave with 0 and a clean log."""
+    server = {"allowed_origins": [ALLOWED_ORIGIN]}
+    with running_service(tmp_path_factory.mktemp("service"), server=server, **HANDLERS) as running:
+        yield running
+
+
+@pytest.fixture
+async def outsider(service: Service) -> AsyncIterator[Outsider]:
+    """A client of the shared service."""
+    client = Outsider(service)
+    yield client
+    await client.aclose()
+    service.assert_clean()
