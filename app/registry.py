@@ -1,0 +1,69 @@
+"""From `use: module:Class` in config.yaml to the class of a handler: the service knows none by name."""
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from app.handler import Handler, HandlerOptions
+
+RESERVED = frozenset({"use", "path"})
+"""What the service itself reads in a handler's section; no Options may have these names."""
+
+
+class RegistryError(ValueError):
+    """A `use:` that leads to no handler; the message says why."""
+
+
+def make_importable(folder: Path) -> None:
+    """Let modules beside config.yaml be imported.
+
+    The folder comes last: a file there must not shadow the standard library, an installed package or
+    our own by having the same name.
+    """
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def resolve(use: str) -> type[Handler]:
+    """The class that `module:Class` names. Raises RegistryError."""
+    module_name, _, class_name = use.partition(":")
+    if not class_name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise RegistryError("expected module:Class, as in handlers.upload:Upload")
+    module = _import(module_name)
+    where = f"module {module_name} ({module.__file__})"  # the path shows when another one was found
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise RegistryError(f"{where} has no class {class_name}")
+    if not isinstance(found, type) or not issubclass(found, Handler):
+        raise RegistryError(f"{class_name} in {where} is not a subclass of app.handler.Handler")
+    _check(found)
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise RegistryError(f"there is no module {error.name}") from None
+        raise RegistryError(_failed(name, error)) from error
+    except (Exception, SystemExit) as error:
+        raise RegistryError(_failed(name, error)) from error
+
+
+def _failed(name: str, error: BaseException) -> str:
+    """Why a module that exists could not be imported, and the line that raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"importing {name} failed: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+
+
+def _check(factory: type[Handler]) -> None:
+    """What would fail later, at the first socket, or confuse the sections of config.yaml."""
+    if factory.serve is Handler.serve:
+        raise RegistryError(f"{factory.__name__} has no method serve")
+    if not (isinstance(factory.Options, type) and issubclass(factory.Options, HandlerOptions)):
+        raise RegistryError(f"{factory.__name__}.Options is not a subclass of app.handler.HandlerOptions")
+    if clash := RESERVED & factory.Options.model_fields.keys():
+        raise RegistryError(f"{factory.__name__}.Options may not have {' or '.join(sorted(clash))}")
