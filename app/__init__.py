@@ -1,0 +1,1 @@
+"""The service: connections, messages, and the handlers that it is told to plug in."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import models_json_schema
 
 from app import environment, problems, registry, yamlfile
 from app.handler import Handler
@@ -23,11 +24,13 @@ from app.settings import (
 
 __all__ = [
     "ConfigError", "HandlerSettings", "LoggingSettings", "Problem", "ServerSettings", "Settings",
-    "TlsSettings", "build", "load", "render",
+    "TlsSettings", "build", "load", "render", "schema",
 ]  # fmt: skip
 
 HANDLER_NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 """What an environment variable can say too: in upper case, with `__` left to part the keys."""
+
+OWN_NAME = "app"  # where a handler's name stands, as in /assets/<name>, this is the service's
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -64,6 +67,39 @@ def render(settings: Settings) -> str:
     return yamlfile.write(tree)
 
 
+def schema(settings: Settings) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the configuration, with the options of the handlers it names."""
+    sections = {
+        name: create_model(
+            name,
+            __base__=handler.factory.Options,
+            use=(str, Field(json_schema_extra={"const": handler.use})),
+            path=(HandlerPath, ...),
+        )
+        for name, handler in settings.handlers.items()
+    }
+    models: tuple[type[BaseModel], ...] = (ServerSettings, LoggingSettings, Plug, *sections.values())
+    refs, definitions = models_json_schema([(model, "validation") for model in models])
+    handlers = {
+        "type": "object",
+        "propertyNames": {"pattern": HANDLER_NAME},
+        "properties": {name: refs[model, "validation"] for name, model in sections.items()},
+        "additionalProperties": refs[Plug, "validation"],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The configuration of Jackfield",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "server": refs[ServerSettings, "validation"],
+            "logging": refs[LoggingSettings, "validation"],
+            "handlers": handlers,
+        },
+        **definitions,
+    }
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -74,8 +110,8 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem("is not UTF-8", (), Place(str(path), line))]) from None
 
 
-class _Plug(BaseModel):
-    """What every handler's section has; the rest of it are the handler's own options."""
+class Plug(BaseModel):
+    """What the service reads in every handler's section; the rest are the handler's own options."""
 
     model_config = ConfigDict(strict=True)
 
@@ -114,7 +150,9 @@ class _Builder:
         at = ("handlers", name)
         if not re.fullmatch(HANDLER_NAME, str(name)):
             self._wrong(at, "a handler's name is of small letters, digits and single '_', as in upload_2")
-        plug = self._section(_Plug, {key: section[key] for key in section if key in registry.RESERVED}, at)
+        if name == OWN_NAME:
+            self._wrong(at, f"{name} is the service's own name")
+        plug = self._section(Plug, {key: section[key] for key in section if key in registry.RESERVED}, at)
         factory = self._resolve(section.get("use"), at)
         if factory is None:
             return None

@@ -36,10 +36,10 @@ def _check(name: str, path: tuple[str, ...], tree: dict[str, Any]) -> None:
     handlers = tree.get("handlers")
     if name != name.upper() or path[0] not in Settings.model_fields:
         raise _NameRefusedError(_UNKNOWN)
-    if path[0] == "handlers" and not (isinstance(handlers, dict) and path[1:2] and path[1] in handlers):
-        raise _NameRefusedError("the configuration file has no such handler")
     if len(path) < (3 if path[0] == "handlers" else 2):
         raise _NameRefusedError("names a section; name one of its settings")
+    if path[0] == "handlers" and not (isinstance(handlers, dict) and path[1] in handlers):
+        raise _NameRefusedError("the configuration file has no such handler")
 
 
 def _put(tree: dict[str, Any], places: Places, path: tuple[str, ...], value: Any, place: Place) -> None:

@@ -16,8 +16,7 @@ from pydantic import (
 
 _SIZES = {unit: Fraction(1024**power) for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))}
 _TIMES = {
-    unit: Fraction(seconds)
-    for unit, seconds in (("ms", "1/1000"), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
+    unit: Fraction(seconds) for unit, seconds in (("ms", "1/1000"), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
 }
 _LARGEST = 2**63 - 1  # bytes; what a file offset can say
 _LONGEST = 36500 * 86400  # seconds; a date that far ahead can still be written
@@ -28,9 +27,9 @@ def _quantity(value: Any, units: dict[str, Fraction], example: str) -> Fraction:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return Fraction(value)
     if isinstance(value, str):
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value)
-        if found and (found[2] in units or not found[2]):
-            return Fraction(found[1]) * units.get(found[2], 1)
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", value)
+        if found and found[2] in units:
+            return Fraction(found[1]) * units[found[2]]
     raise ValueError(f"expected a number, or a number with one of {', '.join(units)}, as in {example}")
 
 
@@ -83,7 +82,7 @@ def _parse_file(value: Any, info: ValidationInfo) -> Path:
 
 
 def _quantity_schema(units: dict[str, Fraction], number: str) -> WithJsonSchema:
-    text = {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)? ?({'|'.join(units)})?$"}
+    text = {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)? ?({'|'.join(units)})$"}
     return WithJsonSchema({"anyOf": [{"type": number, "minimum": 0}, text]})
 
 
@@ -115,6 +114,4 @@ File = Annotated[Path, BeforeValidator(_parse_file), _PATH_SCHEMA]
 class HandlerOptions(BaseModel):
     """The base of a handler's section in config.yaml; unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)

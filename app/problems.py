@@ -33,7 +33,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = str(self.place) if self.place else ""
-        return ": ".join(part for part in (place, dotted(self.path), self.message) if part)
+        text = ": ".join(part for part in (place, dotted(self.path), self.message) if part)
+        return " ".join(text.splitlines())
 
 
 class ConfigError(Exception):
@@ -93,7 +94,7 @@ def _message(error: Any, model: type[BaseModel]) -> str:
         words = str(error["ctx"]["error"])
     else:
         words = _WORDS.get(error["type"]) or error["msg"].replace("Input should be", "expected")
-    return words if error["loc"] == () else f"{words}, got {kind(error['input'])}"
+    return words if isinstance(error["input"], dict) else f"{words}, got {kind(error['input'])}"
 
 
 def unknown(key: str, known: Iterable[str]) -> str:

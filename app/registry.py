@@ -56,7 +56,8 @@ def _import(name: str) -> ModuleType:
 def _failed(name: str, error: BaseException) -> str:
     """Why a module that exists could not be imported, and the line that raised."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"importing {name} failed: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+    at = error if isinstance(error, SyntaxError) else last
+    return f"importing {name} failed: {type(error).__name__}: {error} ({at.filename}:{at.lineno})"
 
 
 def _check(factory: type[Handler]) -> None:

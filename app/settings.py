@@ -1,6 +1,7 @@
 """The frozen tree that config.yaml becomes. What a setting may be is said here, once."""
 
 import re
+from ipaddress import IPv6Address
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -9,6 +10,7 @@ from app.handler import Handler, HandlerOptions
 from app.options import Duration, File
 
 _OWN_PATHS = ("index", "healthz", "readyz", "metrics", "assets")
+_HOST = r"^([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?)$"
 _PATH = r"^(/[A-Za-z0-9._~-]+)+$"
 _ORIGIN = r"^[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
 _DEFAULT_PORTS = (("http://", ":80"), ("https://", ":443"))
@@ -33,9 +35,20 @@ def _check_origin(origin: str) -> str:
     return origin
 
 
+def _check_host(host: str) -> str:
+    if not re.fullmatch(_HOST, host):
+        raise ValueError("expected a host name or an address, as in 0.0.0.0 or '::'")
+    if ":" in host:
+        IPv6Address(host)  # raises a ValueError that says what is wrong with it
+    return host
+
+
 def _text_schema(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
+
+Host = Annotated[str, AfterValidator(_check_host), _text_schema(_HOST)]
+"""What to listen on: "127.0.0.1", "::", "localhost"; no port, no scheme, no brackets."""
 
 HandlerPath = Annotated[str, AfterValidator(_check_path), _text_schema(_PATH)]
 """Where a handler's sockets are: "/upload". Never the service's own, never a pattern."""
@@ -58,7 +71,7 @@ class TlsSettings(_Section):
 class ServerSettings(_Section):
     """What the service listens on, and its limits."""
 
-    host: Annotated[str, Field(pattern=r"^[^\s/]+$")] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     allowed_origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
     max_connections: Annotated[int, Field(ge=1)] = 10000

@@ -5,7 +5,6 @@ silently keeps the last. A configuration should mean what it says, so the values
 nodes that PyYAML composes.
 """
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +14,14 @@ import yaml
 from app.problems import KeyPath, Place, Places, Problem
 
 _TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
 _CORE: list[tuple[str, str, Callable[[str], Any]]] = [
     ("null", r"~|null|Null|NULL|", lambda text: None),
     ("bool", r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
     ("int", r"[-+]?(?:0|[1-9][0-9]{0,30})", int),
-    ("float", r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?", float),
+    ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", float),
 ]
+_Nodes = tuple[yaml.Node, ...]
 _SCALARS: dict[str, Callable[[str], Any]] = {_TAG + name: make for name, _, make in _CORE}
 _SCALARS[_TAG + "str"] = str
 
@@ -36,7 +37,16 @@ class _Dumper(yaml.SafeDumper):
 for _name, _pattern, _ in _CORE:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
-_Loader.add_implicit_resolver(_TAG + "merge", re.compile(r"<<\Z"), ["<"])
+_Loader.add_implicit_resolver(_MERGE, re.compile(r"<<\Z"), ["<"])
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Line ends and other odd characters are escaped; PyYAML leaves U+0085 as it is, and loses it."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def read(text: str, source: str) -> tuple[Any, Places, list[Problem]]:
@@ -86,7 +96,7 @@ class _Reader:
         self.places = Places({(): Place(source, 1)})
         self.problems: list[Problem] = []
 
-    def value(self, node: yaml.Node, path: KeyPath, within: tuple[yaml.Node, ...]) -> Any:
+    def value(self, node: yaml.Node, path: KeyPath, within: _Nodes) -> Any:
         """The value of a node; `within` are the nodes around it, which it must not contain."""
         if any(node is outer for outer in within):
             return self._wrong(node, path, "contains itself")
@@ -99,14 +109,12 @@ class _Reader:
         except (KeyError, ValueError):
             return self._wrong(node, path, f"cannot be read as {node.tag.replace(_TAG, '!!')}")
 
-    def _sequence(self, node: yaml.SequenceNode, path: KeyPath, within: tuple[yaml.Node, ...]) -> list[Any]:
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath, within: _Nodes) -> list[Any]:
         for index, item in enumerate(node.value):
             self.places.known[*path, index] = self._place(item)
         return [self.value(item, (*path, index), within) for index, item in enumerate(node.value)]
 
-    def _mapping(
-        self, node: yaml.MappingNode, path: KeyPath, within: tuple[yaml.Node, ...]
-    ) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, within: _Nodes) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value, own in self._pairs(node, path, within):
             if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
@@ -120,18 +128,16 @@ class _Reader:
         return result
 
     def _pairs(
-        self, node: yaml.MappingNode, path: KeyPath, within: tuple[yaml.Node, ...]
+        self, node: yaml.MappingNode, path: KeyPath, within: _Nodes
     ) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
         """The keys of a mapping, then those it merges (`<<`), which do not replace its own."""
-        merged = [value for key, value in node.value if key.tag == _TAG + "merge"]
-        yield from ((key, value, True) for key, value in node.value if key.tag != _TAG + "merge")
-        for base in itertools.chain.from_iterable(
-            value.value if isinstance(value, yaml.SequenceNode) else [value] for value in merged
-        ):
-            if not isinstance(base, yaml.MappingNode) or any(base is outer for outer in within):
-                self._wrong(base, path, "cannot be merged")
-                continue
-            yield from ((key, value, False) for key, value, _ in self._pairs(base, path, (*within, base)))
+        yield from ((key, value, True) for key, value in node.value if key.tag != _MERGE)
+        for merge, value in (pair for pair in node.value if pair[0].tag == _MERGE):
+            for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(base, yaml.MappingNode) or any(base is outer for outer in within):
+                    self._wrong(merge, path, "cannot be merged")
+                    continue
+                yield from ((key, lent, False) for key, lent, _ in self._pairs(base, path, (*within, base)))
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self.source, node.start_mark.line + 1)

@@ -1,0 +1,5 @@
+"""The example handler: pings that a client answers."""
+
+from handlers.pingpong.handler import PingPong
+
+__all__ = ["PingPong"]

@@ -1,0 +1,322 @@
+"""One socket, as a handler sees it: receive, iterate, a stream of bytes, send. And the one place that closes."""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from typing import Any, Final, TypeVar
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from app.errors import (
+    ABNORMAL,
+    MESSAGE_TOO_BIG,
+    NO_CODE,
+    TIMED_OUT,
+    Close,
+    Disconnected,
+    Failure,
+)
+from app.frames import check_close_code, cut_reason
+from app.stream import Batch, Stream
+
+SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
+CLOSE_LIMIT: Final = 5.0  # seconds to wait for the peer's half of the closing handshake
+AHEAD_LIMIT: Final = 512 * 1024  # bytes read ahead for a handler that is busy
+_SMALL: Final = 16 * 1024  # a message that an empty transport takes without waiting
+
+_T = TypeVar("_T")
+
+
+class Tap(asyncio.Protocol):
+    """Notes when bytes came, and lets aiohttp's protocol have them: any inbound byte is life."""
+
+    __slots__ = ("heard", "inner", "loop", "received")
+
+    def __init__(self, inner: asyncio.Protocol) -> None:
+        self.inner = inner
+        self.loop = asyncio.get_running_loop()
+        self.heard = self.loop.time()
+        self.received = 0  # bytes on the wire after the handshake
+
+    def data_received(self, data: bytes) -> None:
+        """See the class."""
+        self.heard = self.loop.time()
+        self.received += len(data)
+        self.inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """See the class."""
+        return self.inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See the class."""
+        self.inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See the class."""
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See the class."""
+        self.inner.resume_writing()
+
+
+class Connection:
+    """One accepted socket. `admitted` is what the handler's `admit` returned.
+
+    Waiting for the peer raises Disconnected when it is gone, and what `interrupt` was given, so Failure
+    `draining` when the service ends. `send` raises it once: a handler may still say a last word.
+    """
+
+    def __init__(
+        self, request: web.Request, ws: web.WebSocketResponse, source: "Tap | Stream", admitted: Any, max_text: int
+    ) -> None:
+        assert request.transport is not None
+        self.id = secrets.token_hex(4)
+        self.request = request
+        self.admitted = admitted
+        self.transport: asyncio.Transport = request.transport
+        self.source = source
+        self.sent = 0  # bytes of the messages sent
+        self._ws = ws
+        self._max_text = max_text
+        self._interruption: Close | Disconnected | None = None
+        self._told = False
+        self._waiting: asyncio.Task[Any] | None = None  # who is inside a call that may be interrupted
+        self._ahead: deque[WSMessage] = deque()
+        self._ahead_size = 0
+        self._ahead_task: asyncio.Task[None] | None = None
+        self._pongs: set[asyncio.Task[None]] = set()
+
+    @property
+    def remote(self) -> str | None:
+        """The peer's address."""
+        return self.request.remote
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What was agreed to in the handshake."""
+        return self._ws.ws_protocol
+
+    @property
+    def stream(self) -> Stream:
+        """The incoming bytes of a handler that has `buffers`; take with `await connection.take(...)`."""
+        assert isinstance(self.source, Stream), "only a handler with `buffers` has a stream"
+        return self.source
+
+    @property
+    def backlog(self) -> int:
+        """Bytes sent and not yet taken by the peer's side of the network."""
+        return self.transport.get_write_buffer_size()
+
+    # -- receiving
+
+    async def receive(self, timeout: float | None = None) -> str | bytes:
+        """The next whole message, text or binary. After `timeout` seconds without one: Failure, close 4408."""
+        if timeout is None:
+            return await self.interruptible(self._receive())
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.interruptible(self._receive())
+        except TimeoutError:
+            raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Messages, text or binary, until the peer leaves with a Close frame."""
+        while True:
+            try:
+                message = await self.receive()
+            except Disconnected as end:
+                if end.clean:
+                    return
+                raise
+            yield message
+
+    async def take(self, least: int = 1, patience: float = 0.0, timeout: float | None = None) -> Batch | str:
+        """The next bytes or text of a stream (see `Stream.next`).
+
+        After `timeout` seconds in which we read and nothing came: Failure, close 4408.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self.interruptible(self.stream.next(least, patience))
+            except TimeoutError:
+                if not self.stream.paused:
+                    raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
+
+    async def _receive(self) -> str | bytes:
+        while self._ahead_task is not None and not self._ahead:
+            # It ends with the next message, since somebody waits for that.
+            await asyncio.shield(self._ahead_task)
+        if self._ahead:
+            message = self._ahead.popleft()
+            self._ahead_size -= _weight(message)
+        else:
+            message = await self._ws.receive()
+        return self._content(message)
+
+    def _content(self, message: WSMessage) -> str | bytes:
+        kind, data = message.type, message.data
+        if kind is WSMsgType.TEXT:
+            if len(data) > self._max_text or (len(data) * 4 > self._max_text < len(data.encode())):
+                raise Close(MESSAGE_TOO_BIG, f"A text may have {self._max_text} bytes")
+            return str(data)
+        if kind is WSMsgType.BINARY:
+            return bytes(data)
+        if kind is WSMsgType.CLOSE:
+            if data:
+                check_close_code(data)
+            raise Disconnected(data or NO_CODE, message.extra or "")
+        code = getattr(data, "code", ABNORMAL)
+        if kind is WSMsgType.ERROR and code != ABNORMAL:
+            raise Close(code, str(data))  # aiohttp has found the fault, and has closed with this code
+        raise Disconnected(ABNORMAL, clean=False)
+
+    def read_ahead(self) -> None:
+        """Receive for a handler that is busy, up to a bound, so that its peer's pings are answered."""
+        if self._waiting is None and self._ahead_task is None and isinstance(self.source, Tap):
+            self._ahead_task = asyncio.create_task(self._read_ahead())
+
+    async def _read_ahead(self) -> None:
+        try:
+            while self._ahead_size < AHEAD_LIMIT:
+                message = await self._ws.receive()
+                self._ahead.append(message)
+                self._ahead_size += _weight(message)
+                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or self._waiting is not None:
+                    return
+        finally:
+            self._ahead_task = None
+
+    # -- being interrupted
+
+    async def interruptible(self, wait: Coroutine[Any, Any, _T]) -> _T:
+        """Await something that `interrupt` may end; what it was given is raised here."""
+        reason = self._interruption
+        if reason is not None:
+            self._told = True
+            wait.close()
+            raise reason
+        task = asyncio.current_task()
+        self._waiting = task
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            reason = self._interruption
+            if reason is None or task is None:
+                raise
+            task.uncancel()
+            self._told = True
+            raise reason from None
+        finally:
+            self._waiting = None
+
+    def interrupt(self, reason: Close | Disconnected) -> None:
+        """End the socket from outside: raised where the handler waits for it now, or next. The first one counts."""
+        if self._interruption is not None:
+            return
+        self._interruption = reason
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    @property
+    def interruption(self) -> Close | Disconnected | None:
+        """What `interrupt` was given."""
+        return self._interruption
+
+    # -- sending
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message. A peer that does not take it for 30 s is cut off: Disconnected."""
+        if self._interruption is not None and not self._told:
+            self._told = True
+            raise self._interruption
+        await self._send(message)
+
+    async def offer(self, message: str) -> bool:
+        """Send a message that a later one makes good, unless the peer is slow to read; never waits or raises."""
+        if self.backlog or self._ws.closed:
+            return False
+        try:
+            await self._send(message)
+        except Disconnected:
+            return False
+        return True
+
+    async def _send(self, message: str | bytes) -> None:
+        size = len(message)
+        self.sent += size
+        sending = self._ws.send_str(message) if isinstance(message, str) else self._ws.send_bytes(message)
+        try:
+            if size < _SMALL and not self.transport.get_write_buffer_size():
+                await sending  # cannot wait, so it needs no limit: that saves 2 µs a message
+            else:
+                await self._limited(sending)
+        except ConnectionError:
+            raise Disconnected(ABNORMAL, clean=False) from None
+
+    async def _limited(self, sending: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(SEND_LIMIT):
+                await sending
+        except TimeoutError:
+            self.abort()
+            raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping at once, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
+        if self.backlog < _SMALL and not self._ws.closed:
+            task = asyncio.create_task(self._quietly(self._ws.pong(payload)))
+            self._pongs.add(task)
+            task.add_done_callback(self._pongs.discard)
+
+    async def ping(self) -> None:
+        """Ask the peer for a sign of life; never waits."""
+        if not self.backlog:
+            await self._quietly(self._ws.ping())
+
+    async def _quietly(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except ConnectionError:
+            return  # the reader learns of it, and says it
+
+    # -- closing: the dispatcher's alone
+
+    async def finish(self, end: Close | Disconnected, last_words: str | None) -> None:
+        """Close as `end` says, after the last words where there are any, and wait a little for the peer."""
+        if self._ahead_task is not None:
+            self._ahead_task.cancel()
+        stream = self.source if isinstance(self.source, Stream) else None
+        if stream is not None:
+            stream.discard()
+        if isinstance(end, Disconnected):
+            if end.code == ABNORMAL:
+                self.transport.abort()
+                return
+            end = Close(1000 if end.code == NO_CODE else end.code)
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT):
+                if last_words is not None:
+                    await self._send(last_words)
+                # Where the peer has shut its side no Close frame will come: nothing to wait for.
+                if stream is not None and stream.eof:
+                    payload = end.code.to_bytes(2, "big") + cut_reason(end.reason)
+                    await self._ws.send_frame(payload, WSMsgType.CLOSE)
+                else:
+                    await self._ws.close(code=end.code, message=cut_reason(end.reason))
+        except (TimeoutError, ConnectionError, Disconnected):
+            self.abort()
+        self.transport.close()
+        if self.backlog:  # `close` would wait for ever for a peer that does not read
+            asyncio.get_running_loop().call_later(CLOSE_LIMIT, self.abort)
+
+    def abort(self) -> None:
+        """Cut the link without a word."""
+        self.transport.abort()
+
+
+def _weight(message: WSMessage) -> int:
+    return len(message.data) + 128 if isinstance(message.data, (str, bytes)) else 128

@@ -1,0 +1,243 @@
+"""The one way in for every socket: admit → accept → serve → finish.
+
+Handlers raise and return; here alone that becomes a status before the upgrade, and a close code after it.
+"""
+
+import asyncio
+import base64
+import binascii
+from string import Template
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler as RequestHandler
+
+from app import errors
+from app.connection import Connection, Tap
+from app.errors import Close, Disconnected, Failure
+from app.handler import Handler
+from app.metrics import Metrics
+from app.stream import Stream
+
+PAGE_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",  # the path may hold a token
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept",
+}
+_DRAINED: Final = Failure(errors.DRAINING, "The service restarts; come back.")
+
+
+class Dispatcher:
+    """Admits sockets to handlers, keeps count of them, and ends them when the service ends."""
+
+    def __init__(self, metrics: Metrics, max_connections: int, heartbeat: float) -> None:
+        self._metrics = metrics
+        self._max_connections = max_connections
+        self._heartbeat = heartbeat
+        self._lives: dict[Connection, asyncio.Task[None]] = {}
+        self._accepting = 0  # admitted, and not yet in `_lives`
+        self.draining = False
+        self._log = structlog.get_logger()
+
+    def entry(self, handler: Handler) -> RequestHandler:
+        """What aiohttp calls for a GET on one of the handler's paths."""
+
+        async def enter(request: web.Request) -> web.StreamResponse:
+            if wants_upgrade(request):
+                return await self._socket(request, handler)
+            if handler.page is not None and wants_html(request):
+                return await page(handler)
+            response = await handler.get(request)
+            response.headers.setdefault(hdrs.VARY, "Accept")
+            return response
+
+        return enter
+
+    # -- admit and accept
+
+    async def _socket(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._check_room()
+            check_handshake(request)
+            self._accepting += 1
+            try:
+                admitted = await handler.admit(request)
+                ws, connection = await self._accept(request, handler, admitted)
+            finally:
+                self._accepting -= 1
+        except Failure as failure:
+            self._metrics.refusals.labels(failure.kind.code).inc()
+            raise
+        life = asyncio.create_task(self._live(connection, handler))
+        self._lives[connection] = life
+        life.add_done_callback(lambda _: self._lives.pop(connection))
+        # aiohttp may cancel a request whose link is lost; the conversation then ends by itself, in order.
+        await asyncio.shield(life)
+        return ws
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise _DRAINED
+        if len(self._lives) + self._accepting >= self._max_connections:
+            raise Failure(errors.TOO_MANY_CONNECTIONS, f"{self._max_connections} sockets are open.")
+
+    async def _accept(
+        self, request: web.Request, handler: Handler, admitted: Any
+    ) -> tuple[web.WebSocketResponse, Connection]:
+        """Answer the handshake, and put ourselves between the transport and aiohttp."""
+        max_message = handler.max_text if handler.buffers else max(handler.max_message, handler.max_text)
+        offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+        agreed = [word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols]
+        ws = web.WebSocketResponse(
+            protocols=agreed[:1], autoclose=False, compress=handler.compress, max_msg_size=max_message
+        )
+        await ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("The link was lost in the handshake")
+        source: Tap | Stream
+        if handler.buffers is None:
+            source = Tap(request.protocol)
+        else:
+            source = Stream(request.protocol, transport, handler.buffers, handler.max_text, lambda _: None)
+        connection = Connection(request, ws, source, admitted, handler.max_text)
+        if isinstance(source, Stream):
+            source.on_ping = connection.pong
+        transport.set_protocol(source)
+        return ws, connection
+
+    # -- serve and finish
+
+    async def _live(self, connection: Connection, handler: Handler) -> None:
+        structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
+        self._log.info("connection.opened", remote=connection.remote, subprotocol=connection.subprotocol)
+        self._metrics.connections.labels(handler.name).inc()
+        begun = asyncio.get_running_loop().time()
+        try:
+            end = await self._serve(connection, handler)
+            words = handler.last_words(end) if isinstance(end, Failure) else None
+            await connection.finish(end, words)
+        finally:
+            self._metrics.connections.labels(handler.name).dec()
+        seconds = asyncio.get_running_loop().time() - begun
+        self._count(connection, handler, end, seconds)
+        code = end.kind.code if isinstance(end, Failure) else None
+        self._log.info(
+            "connection.closed", code=end.code, reason=end.reason, seconds=round(seconds, 3),
+            received=connection.source.received, sent=connection.sent, **({"failure": code} if code else {}),
+        )  # fmt: skip
+
+    async def _serve(self, connection: Connection, handler: Handler) -> Close | Disconnected:
+        """Run the handler; whatever comes out of it becomes the socket's end."""
+        try:
+            await handler.serve(connection)
+        except (Close, Disconnected) as end:
+            return end
+        except asyncio.CancelledError:
+            return connection.interruption or _DRAINED
+        except Exception:
+            self._log.exception("handler.failed")
+            return Failure(errors.INTERNAL, "The service failed; its log says why.")
+        return Close(errors.NORMAL, "done")
+
+    def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
+        name = handler.name
+        self._metrics.closes.labels(name, str(end.code)).inc()
+        self._metrics.received.labels(name).inc(connection.source.received)
+        self._metrics.sent.labels(name).inc(connection.sent)
+        self._metrics.seconds.labels(name).observe(seconds)
+
+    # -- liveness: one task for all sockets
+
+    async def sweep(self) -> None:
+        """Ping who is silent for one heartbeat, cut who is silent for two; runs until it is cancelled.
+
+        aiohttp's own heartbeat cuts peers whose pongs lie unread while a handler is busy. Here any byte
+        is life, and time in which we do not read does not count.
+        """
+        loop = asyncio.get_running_loop()
+        pinged: dict[Connection, float] = {}
+        while True:
+            await asyncio.sleep(min(self._heartbeat / 4, 1))
+            now = loop.time()
+            for connection in list(self._lives):
+                connection.read_ahead()
+                source = connection.source
+                if not connection.transport.is_reading():
+                    source.heard = now
+                silence = now - source.heard
+                if silence >= 2 * self._heartbeat:
+                    self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
+                    connection.abort()
+                elif silence >= self._heartbeat and pinged.get(connection, 0) <= source.heard:
+                    pinged[connection] = now
+                    await connection.ping()
+            pinged = {connection: when for connection, when in pinged.items() if connection in self._lives}
+
+    # -- the end of the service
+
+    async def drain(self, limit: float) -> None:
+        """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut."""
+        self.draining = True
+        for connection in list(self._lives):
+            connection.interrupt(_DRAINED)
+        await self._wait(limit * 0.6)
+        for life in list(self._lives.values()):
+            life.cancel()
+        await self._wait(limit * 0.2)
+        for connection, life in list(self._lives.items()):
+            connection.abort()
+            life.cancel()
+        await self._wait(limit * 0.1)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._lives:
+            await asyncio.wait(list(self._lives.values()), timeout=seconds)
+
+
+def _tokens(request: web.Request, name: str) -> set[str]:
+    """The comma-separated words of a header, lower-cased."""
+    return {word.strip().lower() for value in request.headers.getall(name, ()) for word in value.split(",")}
+
+
+def wants_upgrade(request: web.Request) -> bool:
+    """Whether the request asks for a WebSocket (RFC 6455, 4.2.1)."""
+    return "websocket" in _tokens(request, hdrs.UPGRADE) and "upgrade" in _tokens(request, hdrs.CONNECTION)
+
+
+def wants_html(request: web.Request) -> bool:
+    """Whether `Accept` names text/html; `*/*` alone does not."""
+    for part in ",".join(request.headers.getall(hdrs.ACCEPT, ())).split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        if kind == "text/html" and not any(word.replace(" ", "").rstrip("0.") == "q=" for word in parameters):
+            return True
+    return False
+
+
+def check_handshake(request: web.Request) -> None:
+    """Refuse what aiohttp would let pass of RFC 6455, 4.2.1."""
+    if request.method != hdrs.METH_GET or request.version < (1, 1):
+        raise Failure(errors.BAD_REQUEST, "An upgrade is a GET of HTTP/1.1.")
+    if request.headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:
+        raise Failure(
+            errors.UPGRADE_REQUIRED, "Version 13 of the protocol is spoken here.", {"Sec-WebSocket-Version": "13"}
+        )
+    keys = request.headers.getall(hdrs.SEC_WEBSOCKET_KEY, [])
+    try:
+        valid = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
+    except (binascii.Error, ValueError):
+        valid = False
+    if not valid:
+        raise Failure(errors.BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
+
+
+async def page(handler: Handler) -> web.Response:
+    """The handler's page; `$path`, `$assets` and `$shared` in it say where things are."""
+    assert handler.page is not None
+    text = await asyncio.to_thread((handler.page / "index.html").read_text, encoding="utf-8")
+    body = Template(text).safe_substitute(path=handler.path, assets=f"/assets/{handler.name}", shared="/assets/app")
+    return web.Response(text=body, content_type="text/html", headers=PAGE_HEADERS)

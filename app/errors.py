@@ -1,0 +1,106 @@
+"""The whole vocabulary of failures: a code word, the HTTP status and the close code that say it.
+
+A handler raises; the dispatcher turns what was raised into a status (before the upgrade) or into a
+close code (after it). Nothing else in the service chooses either. The words are stable: clients match
+on them (`docs/protocol.md`, "Words").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NORMAL = 1000
+GOING_AWAY = 1001
+PROTOCOL_ERROR = 1002
+UNSUPPORTED_DATA = 1003
+NO_CODE = 1005  # RFC 6455, 7.4.1: never on the wire; a Close frame without a code
+ABNORMAL = 1006  # likewise; the link was lost without a Close frame
+INVALID_TEXT = 1007
+POLICY = 1008
+MESSAGE_TOO_BIG = 1009
+INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One word of the vocabulary. `close` is what a socket is closed with, `status` what HTTP answers."""
+
+    code: str
+    status: int
+    close: int
+    retry_after: int | None = None  # seconds; sent as `Retry-After` where HTTP answers
+
+
+def _kind(code: str, status: int, retry_after: int | None = None) -> Kind:
+    """A kind whose close code is our own: 4000 + the status that says the same."""
+    return Kind(code, status, 4000 + status, retry_after)
+
+
+BAD_REQUEST = _kind("bad_request", 400)
+INVALID_NAME = _kind("invalid_name", 400)
+BAD_MESSAGE = _kind("bad_message", 400)
+INCOMPLETE = _kind("incomplete", 400)
+UNAUTHORIZED = _kind("unauthorized", 401)
+FORBIDDEN_ORIGIN = _kind("forbidden_origin", 403)
+NOT_FOUND = _kind("not_found", 404)
+UNKNOWN_UPLOAD = _kind("unknown_upload", 404)
+CANCELLED = _kind("cancelled", 404)
+EXPIRED = _kind("expired", 404)
+METHOD_NOT_ALLOWED = _kind("method_not_allowed", 405)
+TIMED_OUT = _kind("timed_out", 408)
+IDLE = _kind("idle", 408)
+SUPERSEDED = _kind("superseded", 409)
+NAME_TAKEN = _kind("name_taken", 409)
+ALREADY_STORED = _kind("already_stored", 409)
+TOO_LARGE = _kind("too_large", 413)
+UNSUPPORTED_MEDIA_TYPE = _kind("unsupported_media_type", 415)
+DIGEST_MISMATCH = _kind("digest_mismatch", 422)
+UPGRADE_REQUIRED = _kind("upgrade_required", 426)
+TOO_MANY_UPLOADS = _kind("too_many_uploads", 429, retry_after=30)
+TOO_MANY_CONNECTIONS = Kind("too_many_connections", 503, 1013, retry_after=5)
+DRAINING = Kind("draining", 503, SERVICE_RESTART, retry_after=5)
+INTERNAL = Kind("internal_error", 500, INTERNAL_ERROR)
+STORAGE_FAILED = Kind("storage_failed", 500, INTERNAL_ERROR)
+NO_SPACE = _kind("no_space", 507)
+
+
+class Close(Exception):
+    """Ends a socket with this code and reason (cut to 123 bytes of UTF-8 where it is sent)."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class Failure(Close):
+    """Something that went wrong and has a word for it.
+
+    `detail` is for people; it goes into the problem document, the error message and the closing reason.
+    `headers` go with the HTTP answer only.
+    """
+
+    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(kind.close, detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if kind.retry_after is not None:
+            self.headers.setdefault("Retry-After", str(kind.retry_after))
+
+
+class Disconnected(Exception):
+    """The peer ended the socket: `code` is that of its Close frame, 1005 without one, 1006 for a lost link.
+
+    `clean` is False where the link was lost, or the Close frame stood inside an unfinished message.
+    """
+
+    def __init__(self, code: int, reason: str = "", *, clean: bool = True) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+        self.clean = clean
+
+
+class CannotStart(Exception):
+    """A handler cannot open what it needs, or a port is taken; the text says why in one line."""

@@ -1,0 +1,77 @@
+"""The seam: what a handler is, and all that it may override.
+
+A handler is a class named in `config.yaml` (`use: module:Class`). One instance lives as long as the
+service and serves every socket on its path; what belongs to one socket lives in `serve`. A handler
+raises, only the dispatcher closes: returning closes 1000, `Close` and `Failure` carry their own code,
+anything else is a fault of ours (1011).
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from app.connection import Connection
+from app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
+from app.options import Directory, Duration, HandlerOptions, Size
+from app.stream import Buffers
+
+__all__ = [
+    "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure", "Handler",
+    "HandlerOptions", "Kind", "Size",
+]  # fmt: skip
+
+
+class Handler:
+    """Serves the sockets on one path. Only `serve` must be written."""
+
+    Options: ClassVar[type[HandlerOptions]] = HandlerOptions  # its section of config.yaml
+    paths: ClassVar[tuple[str, ...]] = ("",)  # its sockets, below its path: ("", "/{token}")
+    subprotocols: ClassVar[tuple[str, ...]] = ()  # agreed to when a client offers one of them
+    page: ClassVar[Path | None] = None  # a folder with index.html and what it needs
+    max_message: ClassVar[int] = 4 * 1024 * 1024  # bytes of a binary message; longer ones close 1009
+    max_text: ClassVar[int] = 64 * 1024  # bytes of a text message, likewise
+    compress: ClassVar[bool] = False  # negotiate permessage-deflate
+    buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
+
+    def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:
+        self.name = name
+        self.path = path
+        self.options = options  # an instance of Options, validated
+        self.registry = registry  # where the handler's own metrics go
+        self.log = structlog.get_logger(handler=name)
+
+    async def serve(self, connection: Connection) -> None:
+        """Hold the conversation on one socket, from its opening until this returns or raises."""
+        raise NotImplementedError
+
+    async def admit(self, request: web.Request) -> Any:
+        """Refuse before the upgrade by raising Failure; what is returned is `connection.admitted`."""
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Answer a plain GET or HEAD on a socket's path that did not ask for the page."""
+        raise Failure(UPGRADE_REQUIRED, "This is a WebSocket; ask for an upgrade.", {"Upgrade": "websocket"})
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Plain HTTP beside the socket; paths are relative to the handler's own."""
+        return ()
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open what the handler needs before the first request, and close it after the last.
+
+        Raises CannotStart with one clear line where that cannot be had.
+        """
+        yield
+
+    async def ready(self) -> bool:
+        """Whether new sockets can be served now; `/readyz` asks."""
+        return True
+
+    def last_words(self, failure: Failure) -> str | None:
+        """A text to send before the Close frame that carries this failure."""
+        return None

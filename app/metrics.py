@@ -1,0 +1,27 @@
+"""What the service counts, in one registry of its own, printed by `/metrics`."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+
+class Metrics:
+    """The service's own figures; handlers add theirs to `registry`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.connections = Gauge("jackfield_connections", "Sockets open now", ["handler"], registry=registry)
+        self.closes = Counter(
+            "jackfield_closes", "Sockets ended, by the code they ended with", ["handler", "code"], registry=registry
+        )
+        self.received = Counter("jackfield_received_bytes", "Bytes received on sockets", ["handler"], registry=registry)
+        self.sent = Counter("jackfield_sent_bytes", "Bytes of messages sent on sockets", ["handler"], registry=registry)
+        self.refusals = Counter("jackfield_refusals", "Upgrades refused, by code word", ["code"], registry=registry)
+        self.seconds = Histogram(
+            "jackfield_connection_seconds", "How long sockets lived", ["handler"], registry=registry,
+            buckets=(0.1, 1, 10, 60, 600, 3600, 86400),
+        )  # fmt: skip

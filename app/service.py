@@ -1,0 +1,128 @@
+"""Composition: settings → a web.Application; and its life: start, drain, stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Final, NoReturn
+
+import structlog
+from aiohttp import web
+
+from app import logs
+from app.config import Settings
+from app.dispatcher import Dispatcher
+from app.errors import CannotStart
+from app.handler import Handler
+from app.metrics import Metrics
+from app.middlewares import check_origin, failures
+from app.probes import PAGES, Probes
+
+DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
+HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The whole service as an application, to be run by `run`, by a test server, or inside another program."""
+    server = settings.server
+    metrics = Metrics()
+    dispatcher = Dispatcher(metrics, server.max_connections, server.heartbeat)
+    handlers = {
+        name: section.factory(name, section.path, section.options, metrics.registry)
+        for name, section in settings.handlers.items()
+    }
+    app = web.Application(middlewares=[failures, check_origin(server.allowed_origins)])
+    app[DISPATCHER] = dispatcher
+    app[HANDLERS] = handlers
+    app.add_routes(Probes(list(handlers.values()), dispatcher, metrics).routes())
+    app.router.add_static("/assets/app", PAGES)
+    for handler in handlers.values():
+        _add(app, dispatcher, handler)
+    app.cleanup_ctx.append(lambda _: _lifespans(dispatcher, list(handlers.values())))
+
+    async def drain(_: web.Application) -> None:
+        await dispatcher.drain(server.shutdown_timeout)
+
+    app.on_shutdown.append(drain)
+    return app
+
+
+def _add(app: web.Application, dispatcher: Dispatcher, handler: Handler) -> None:
+    """Plug one handler in: its sockets, its plain routes, its page's files."""
+    entry = dispatcher.entry(handler)
+    for path in handler.paths:
+        app.router.add_get(handler.path + path, entry)
+    for route in handler.routes():
+        app.router.add_route(route.method, handler.path + route.path, route.handler)
+    if handler.page is not None:
+        app.router.add_static(f"/assets/{handler.name}", handler.page)
+
+
+async def _lifespans(dispatcher: Dispatcher, handlers: list[Handler]) -> AsyncIterator[None]:
+    """Handlers open in the order of the configuration and close in reverse, with the sweeping beside them."""
+    async with contextlib.AsyncExitStack() as stack:
+        for handler in handlers:
+            await stack.enter_async_context(handler.lifespan())
+        sweeper = asyncio.create_task(dispatcher.sweep())
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await asyncio.wait([sweeper])
+
+
+async def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit status; a second signal ends the process at once.
+
+    Raises CannotStart where a port is taken or a handler cannot open what it needs.
+    """
+    log = structlog.get_logger()
+    server = settings.server
+    stop = asyncio.Event()
+    _on_signals(stop)
+    runner = web.AppRunner(
+        create_app(settings), handle_signals=False, access_log_class=logs.AccessLogger,
+        shutdown_timeout=server.shutdown_timeout * 0.05, keepalive_timeout=75,
+    )  # fmt: skip
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, server.host, server.port, backlog=1024).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise CannotStart(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}") from error
+    log.info("listening", url=_url(runner))
+    await stop.wait()
+    log.info("draining")
+    # Plain HTTP is answered until the end: the port stays open while the sockets are ended.
+    await runner.app[DISPATCHER].drain(server.shutdown_timeout * 0.9)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(server.shutdown_timeout * 0.1 + 0.1):
+            await runner.cleanup()
+    log.info("stopped")
+    return 0
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # asked twice: at once, whatever hangs
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _url(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+
+
+def serve(settings: Settings) -> NoReturn:
+    """Run the service as the whole process, and leave without waiting for a disk that hangs."""
+    logs.configure(settings.logging.level, settings.logging.format)
+    status = asyncio.new_event_loop().run_until_complete(run(settings))
+    # A thread that hangs in an fsync would hold the interpreter's end for ever; all that had to be is done.
+    os._exit(status)

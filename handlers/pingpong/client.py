@@ -1,0 +1,99 @@
+"""The other side of pingpong: a function for programs, and the command `jackfield ping`."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import count
+
+import aiohttp
+from yarl import URL
+
+_CONNECT = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One ping that was answered: the seconds since the one before, or since the socket was asked for."""
+
+    number: int
+    seconds: float
+
+
+async def rounds(session: aiohttp.ClientSession, url: str, limit: int | None = None) -> AsyncIterator[Round]:
+    """Answer the pings of `url` until the service says that it is done, or `limit` of them.
+
+    Raises aiohttp.ClientError where the service cannot be reached, or ends the socket otherwise than by 1000.
+    """
+    begun = time.perf_counter()
+    async with session.ws_connect(socket_url(url), compress=0) as ws:
+        for number in count(1):
+            message = await ws.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                break
+            now = time.perf_counter()
+            yield Round(number, now - begun)
+            begun = now
+            await ws.send_str("pong")
+            if number == limit:
+                return
+    if ws.close_code != 1000:
+        raise aiohttp.ClientError(f"the service closed with {ws.close_code}")
+
+
+def socket_url(url: str) -> URL:
+    """The socket's URL, from that of the service or of the path, http or ws."""
+    parsed = URL(url)
+    if parsed.scheme not in ("http", "https", "ws", "wss") or not parsed.host:
+        raise ValueError(f"{url} is no URL of http, https, ws or wss")
+    return parsed if parsed.path.strip("/") else parsed.with_path("/pingpong")
+
+
+def command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `jackfield ping`."""
+    parser = commands.add_parser("ping", help="answer the pings of a service", description=_ping.__doc__)
+    parser.add_argument("url", metavar="URL", help="the service or its path: ws://host:port/pingpong")
+    parser.add_argument("--count", type=_positive, metavar="N", help="leave after so many rounds")
+    parser.set_defaults(run=_ping)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _ping(arguments: argparse.Namespace) -> int:
+    """Answer the pings of a service, print each round and a summary. Exit 0, or 1 when it went wrong."""
+    try:
+        asyncio.run(_print_rounds(arguments.url, arguments.count))
+    except ValueError as error:
+        print(f"jackfield ping: {error}", file=sys.stderr)
+        return 2
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        print(f"jackfield ping: {arguments.url}: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _print_rounds(url: str, limit: int | None) -> None:
+    socket_url(url)
+    seconds = []
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        async for answered in rounds(session, url, limit):
+            seconds.append(answered.seconds)
+            print(
+                f"ping {answered.number}: answered, {answered.seconds * 1000:.1f} ms after the one before", flush=True
+            )
+    if seconds:
+        between = seconds[1:] or seconds
+        print(
+            f"{len(seconds)} rounds; ms between pings: min {min(between) * 1000:.1f}, "
+            f"mean {sum(between) / len(between) * 1000:.1f}, max {max(between) * 1000:.1f}"
+        )

@@ -1,0 +1,38 @@
+"""The server pings, the client says `pong`: the example of a handler."""
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from app.handler import Close, Connection, Duration, Handler, HandlerOptions
+
+
+class PingPong(Handler):
+    """Pings that a client answers, as often as it is told."""
+
+    page = Path(__file__).parent / "page"
+    max_message = 64 * 1024
+
+    class Options(HandlerOptions):
+        """Its section of config.yaml; times in seconds."""
+
+        interval: Duration = 1.0  # between a pong and the next ping
+        rounds: Annotated[int, Ge(0)] = 10  # 0: until the client leaves
+        timeout: Annotated[Duration, Gt(0)] = 10.0  # for each pong
+
+    async def serve(self, connection: Connection) -> None:
+        """Send `ping`, wait for `pong`, and again, `rounds` times."""
+        options = self.options
+        for number in count(1):
+            await connection.send("ping")
+            answer = await connection.receive(options.timeout)
+            if isinstance(answer, bytes):
+                raise Close(1003, "Unexpected message")
+            if answer != "pong":
+                raise Close(1000, "Expected 'pong'")
+            if number == options.rounds:
+                return
+            await asyncio.sleep(options.interval)

@@ -1,0 +1,29 @@
+"""Uploads for anyone's aiohttp program: `upload(session, url, path)` and `upload_stream(…)`.
+
+    async with aiohttp.ClientSession() as session:
+        receipt = await upload(session, "http://localhost:8080", "data.bin")
+        print(receipt.sha256, receipt.name)
+
+When it returns, the file is on the service's stable storage, whole, and its digest was compared.
+The package needs aiohttp and the standard library only. Read it from `attempts` (one upload, over as
+many sockets as it takes) to `transfer` (one socket), `source` (what is sent) and `failures`.
+"""
+
+from handlers.upload.client.attempts import upload, upload_stream
+from handlers.upload.client.failures import (
+    Changed,
+    DigestMismatch,
+    NoRoom,
+    Refused,
+    Rejected,
+    Superseded,
+    Unreachable,
+    Unrepeatable,
+    UploadError,
+)
+from handlers.upload.client.transfer import Progress, Receipt
+
+__all__ = [
+    "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
+    "Unreachable", "Unrepeatable", "UploadError", "upload", "upload_stream",
+]  # fmt: skip

@@ -1,0 +1,105 @@
+"""What can go wrong with an upload, sorted by what one can do about it.
+
+Only what is raised out of this package is an `UploadError`. `Lost` and `Gone` stay inside: they say
+that another attempt may heal it.
+"""
+
+# Close codes that blame what we sent: sending it again would change nothing (RFC 6455, 7.4.1).
+_OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
+_OURS = 4000  # the protocol's own close codes are 4000 + the HTTP status that says the same
+
+
+class UploadError(Exception):
+    """The upload failed for good. `code` is the protocol's word for it where there is one."""
+
+    resumable = False  # whether what the service has so far is worth going on with
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Refused(UploadError):
+    """The service wants other credentials, or none of us (401, 403)."""
+
+    resumable = True
+
+
+class Rejected(UploadError):
+    """The service will not have this file as it is: a bad name, a name that is taken, …"""
+
+
+class NoRoom(UploadError):
+    """Too large for the service, or its disk is full (413, 507)."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.resumable = code == "no_space"  # what was written is kept, and room can be made
+
+
+class Superseded(UploadError):
+    """Somebody else goes on with the same upload (4409)."""
+
+    resumable = True
+
+
+class DigestMismatch(UploadError):
+    """The bytes that arrived are not those that were promised, or not those that were sent."""
+
+
+class Changed(UploadError):
+    """The local file changed while it was sent, so no single version of it could be stored."""
+
+
+class Unrepeatable(UploadError):
+    """The service wants bytes again that came out of a stream and are not held any more."""
+
+
+class Unreachable(UploadError):
+    """No progress for as long as the caller had patience. The upload can go on later."""
+
+    resumable = True
+
+
+class Lost(Exception):
+    """The service or the way to it failed; come back, `retry_after` seconds from now at the earliest."""
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Gone(Lost):
+    """The service does not know the upload (any more)."""
+
+
+def from_answer(status: int, code: str, detail: str, retry_after: float | None = None) -> Exception:
+    """What an HTTP status other than 2xx means to an upload. `code` may be empty: not our service's words."""
+    match status:
+        case 401 | 403:
+            return Refused(code or "forbidden", detail)
+        case 404:
+            return Gone(detail)
+        case 413:
+            return NoRoom(code or "too_large", detail)
+        case 422:
+            return DigestMismatch(code or "digest_mismatch", detail)
+        case 507:
+            return NoRoom(code or "no_space", detail)
+        case 408 | 425 | 429 | 500 | 502 | 503 | 504:
+            return Lost(detail, retry_after)
+    return Rejected(code or "rejected", detail)
+
+
+def from_close(number: int, code: str, detail: str) -> Exception:
+    """What the end of a socket means: its close code, and the word of the error before it, if any."""
+    if number < _OURS:
+        return Rejected("not_understood", detail) if number in _OUR_FAULT else Lost(detail)
+    status = number - _OURS
+    if status == 404:  # not merely unknown: somebody cancelled it while it was sent
+        return Rejected(code or "cancelled", detail)
+    if status == 409 and code in ("", "superseded"):
+        return Superseded("superseded", detail)
+    return from_answer(status, code, detail)

@@ -1,0 +1,53 @@
+"""How long to go on trying, and how long to wait between two attempts."""
+
+import asyncio
+import random
+import time
+
+from handlers.upload.client.failures import Lost, Unreachable
+
+_FIRST = 0.5  # seconds; the longest wait after the first failure
+_LONGEST = 8.0
+
+
+class Patience:
+    """Counts the time without progress, and backs off with full jitter: every client of a service
+    that restarts comes back at another moment."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit  # seconds without progress before it is given up
+        self._best = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """It begins at its first byte again: start counting anew."""
+        self._since = time.monotonic()
+        self._best = 0
+        self._failures = 0
+
+    def reached(self, offset: int) -> None:
+        """The service has the bytes before `offset`. It is progress if it never had as many."""
+        if offset > self._best:
+            self._since = time.monotonic()
+            self._best = offset
+            self._failures = 0
+
+    def excuse(self, seconds: float) -> None:
+        """So long we waited for our own side (a slow disk, a slow pipe); it does not count."""
+        self._since += seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is given up; negative once it is over."""
+        return self._since + self.limit - time.monotonic()
+
+    async def wait(self, trouble: Lost) -> None:
+        """Wait before the next attempt, but not past the limit: the last attempt is made right there.
+
+        Raises `Unreachable` when there was no progress for `limit` seconds.
+        """
+        if self.left <= 0:
+            raise Unreachable("unreachable", f"{trouble.detail}; gave up after {self.limit:g} s without progress")
+        jitter = random.uniform(0, min(_LONGEST, _FIRST * 2**self._failures))  # noqa: S311 - no secret
+        self._failures += 1
+        await asyncio.sleep(max(0, min((trouble.retry_after or 0) + jitter, self.left)))

@@ -1,0 +1,142 @@
+"""The service as an upload sees it: its HTTP requests and its socket, with every fault sorted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
+
+Socket = aiohttp.ClientWebSocketResponse
+_CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
+
+
+class Found(NamedTuple):
+    """What the service has of an upload."""
+
+    offset: int  # bytes
+    sha256: str | None  # of all of it; None: it is not stored yet
+
+
+def upload_path(url: str | URL) -> URL:
+    """Return the http(s) URL of the upload path, for the URL of the service or of the path itself.
+
+    Raises ValueError when it is neither http(s) nor ws(s), or has no host.
+    """
+    found = URL(url)
+    scheme = {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(found.scheme)
+    if scheme is None or not found.host:
+        raise ValueError(f"{url} is not an http, https, ws or wss URL")
+    path = found.path.rstrip("/") or "/upload"
+    return found.with_scheme(scheme).with_path(path).with_fragment(None)
+
+
+class Service:
+    """Speaks to one upload path. `connect` and `answer` are time limits in seconds."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL, *, connect: float, answer: float) -> None:
+        self.url = url
+        self._session = session
+        self._connect = connect
+        self._timeout = aiohttp.ClientTimeout(total=connect + answer, sock_connect=connect)
+
+    async def create(self, name: str, size: int | None, sha256: str | None) -> URL:
+        """Create an upload, and return its own URL: whoever has it can write to it."""
+        promises = {"name": name, "size": size, "sha256": sha256}
+        wanted = {key: value for key, value in promises.items() if value is not None}
+        with _sorted(self.url):
+            async with self._session.post(self.url, json=wanted, timeout=self._timeout) as answer:
+                try:
+                    await _accept(answer, 201)
+                except Gone as gone:
+                    raise Rejected("not_found", f"no uploads at {self.url}: {gone.detail}") from None
+                return answer.url.join(URL(answer.headers["Location"]))
+
+    async def ask(self, upload: URL) -> Found:
+        """Return what the service has of it. Raises Gone when it does not know it."""
+        with _sorted(self.url):
+            headers = {"Accept": "application/json"}
+            async with self._session.get(upload, headers=headers, timeout=self._timeout) as answer:
+                await _accept(answer, 200)
+                fields = await answer.json()
+                return Found(int(fields["offset"]), fields.get("sha256"))
+
+    async def cancel(self, upload: URL) -> None:
+        """Ask the service to drop what it has; if it cannot be asked, that expires by itself."""
+        with suppress(Lost, UploadError), _sorted(self.url):
+            async with self._session.delete(upload, timeout=self._timeout):
+                pass
+
+    @asynccontextmanager
+    async def socket(self, upload: URL) -> AsyncIterator[Socket]:
+        """Open the socket of an upload, and leave it closed."""
+        with _sorted(self.url):
+            async with asyncio.timeout(self._connect):
+                socket = await self._session.ws_connect(
+                    upload,
+                    protocols=("upload.v1",),
+                    autoping=False,  # a pong must be seen: it is a sign of life
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),
+                )
+        try:
+            yield socket
+        finally:
+            await _leave(socket)
+
+
+async def _leave(socket: Socket) -> None:
+    """Close politely, but never wait for a peer that takes nothing: then cut the connection."""
+    plug = socket.get_extra_info("socket")
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await socket.close()
+    except TimeoutError:
+        if plug is not None:
+            plug.shutdown(2)
+
+
+async def _accept(answer: aiohttp.ClientResponse, status: int) -> None:
+    """Raise what the answer means unless it has the status that was asked for."""
+    if answer.status == status:
+        return
+    try:
+        problem = await answer.json(content_type=None)
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):  # not our service's own words; a proxy's, perhaps
+        code, detail = "", f"{answer.status} {answer.reason}"
+    raise from_answer(answer.status, code, detail, _retry_after(answer.headers.get("Retry-After")))
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from either form of RFC 9110, 10.2.3."""
+    if value is None:
+        return None
+    try:
+        return float(value) if value.isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _sorted(url: URL) -> Iterator[None]:
+    """Turn what aiohttp and the system raise into what it means to an upload."""
+    where = url.origin()
+    try:
+        yield
+    except aiohttp.WSServerHandshakeError as error:
+        detail = f"the service refused the socket with {error.status}"
+        after = _retry_after(error.headers.get("Retry-After") if error.headers else None)
+        raise from_answer(error.status, "", detail, after) from None
+    except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
+        raise Rejected("tls", f"{where}: {error}") from error
+    except TimeoutError as error:
+        raise Lost(f"{where} does not answer") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise Lost(f"{where}: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected("not_understood", f"{where} answers as no upload service does: {error!r}") from error

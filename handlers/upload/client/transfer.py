@@ -1,0 +1,227 @@
+"""One socket of one upload: from the service's first word to the receipt, or to the end of the socket."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from aiohttp import WSMsgType
+
+from handlers.upload.client.failures import DigestMismatch, Lost, Rejected, from_close
+from handlers.upload.client.patience import Patience
+from handlers.upload.client.service import Socket
+from handlers.upload.client.source import Source
+
+_SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
+_TICK = 0.5  # seconds between two looks at the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The file is stored: whole, verified, and on stable storage, under this name."""
+
+    name: str  # the final one; it may differ from the one asked for
+    size: int  # bytes
+    sha256: str  # lower-case hex
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the service says it is. `note` says what goes on when nothing is sent."""
+
+    offset: int  # bytes before it are written
+    durable: int  # bytes before it survive a crash of the service or of its machine
+    size: int | None  # of the whole; None: not known yet
+    note: str | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+class Transfer:
+    """Sends what the service has not got yet, never more than the window beyond what it acknowledged.
+
+    Only the service's offset is believed. A fault of the connection raises Lost, others what they mean.
+    """
+
+    def __init__(
+        self,
+        socket: Socket,
+        source: Source,
+        *,
+        window: int | None,
+        same: bool,
+        patience: Patience,
+        report: Report,
+    ) -> None:
+        self._socket = socket
+        self._source = source
+        self._wanted_window = window  # bytes; None: the one the service names
+        self._same = same  # whether the source is known to be the one the first bytes came from
+        self._patience = patience
+        self._report = report
+        self._sent = self._acked = 0
+        self._window = self._message_size = 0  # bytes; set by `ready`
+        self._heard = self._advanced = time.monotonic()  # the last word, the last bytes taken
+        self._moved = asyncio.Event()  # set whenever the service acknowledges something
+
+    async def run(self) -> Receipt:
+        """Hold the conversation. Returns once the service has said that the file is stored."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [group.create_task(self._watch())]
+                message = await self._hear("ready", "stored")
+                if message["type"] == "ready":
+                    await self._begin(message)
+                    helpers.append(group.create_task(self._send()))
+                receipt = await self._finish(message)
+                for helper in helpers:
+                    helper.cancel()
+                return receipt
+        except ExceptionGroup as group_error:
+            faults = group_error.exceptions
+            raise next((fault for fault in faults if not isinstance(fault, Lost)), faults[0]) from None
+
+    async def _hear(self, *kinds: str) -> dict[str, Any]:
+        """Return the next message of these types. Raises what an error or the socket's end means."""
+        while True:
+            received = await self._socket.receive()
+            self._heard = time.monotonic()
+            match received.type:
+                case WSMsgType.TEXT:
+                    message = _parsed(received.data)
+                    if message["type"] == "error":
+                        _fail(message)
+                    if message["type"] in kinds:
+                        return message  # others are from a newer service, and for newer clients
+                case WSMsgType.PING:
+                    await self._socket.pong(received.data)
+                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
+                    number = self._socket.close_code or 1006
+                    raise from_close(number, "", f"the connection ended ({number} {received.extra or ''})")
+
+    async def _begin(self, ready: dict[str, Any]) -> None:
+        """Go to where the service is, or ask it to forget what it has when that is not ours."""
+        offset = _whole(ready, "offset")
+        self._window = self._wanted_window or _whole(ready, "window")
+        self._message_size = min(_whole(ready, "message_size"), self._window) or 1
+        if not await self._fits(offset, ready.get("sha256")):
+            await self._socket.send_str(json.dumps({"type": "restart"}))
+            offset = _whole(await self._hear("ready"), "offset")
+            await self._source.seek(offset)
+            self._patience.restart()
+        self._sent = self._acked = offset
+        self._report(Progress(offset, 0, self._source.size))
+
+    async def _fits(self, offset: int, digest: str | None) -> bool:
+        """Whether the bytes that the service has are the first ones of the source."""
+        if self._source.size is not None and offset > self._source.size:
+            return False
+        ours = await self._source.seek(offset)
+        return offset == 0 or (self._same if digest is None else digest == ours)
+
+    async def _finish(self, message: dict[str, Any]) -> Receipt:
+        """Follow the acknowledgements until the receipt, and check that."""
+        while message["type"] != "stored":
+            message = await self._hear("ack", "stored")
+            if message["type"] == "ack":
+                self._take(_whole(message, "offset"), _whole(message, "durable"))
+        receipt = Receipt(_text(message, "name"), _whole(message, "size"), _text(message, "sha256"))
+        same_size = self._source.size in (None, receipt.size)
+        if not same_size or await self._source.seek(receipt.size) != receipt.sha256:
+            detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
+            raise DigestMismatch("digest_mismatch", detail)
+        return receipt
+
+    def _take(self, offset: int, durable: int) -> None:
+        if offset > self._acked:
+            self._advanced = time.monotonic()
+        self._acked = offset
+        self._source.settle(durable)
+        self._patience.reached(offset)
+        self._moved.set()
+        self._report(Progress(offset, durable, self._source.size))
+
+    async def _send(self) -> None:
+        """Send the source to its end, and say that it was the end."""
+        while piece := await self._read():
+            for start in range(0, len(piece), self._message_size):
+                await self._put(piece[start : start + self._message_size])
+        end = {"type": "end", "sha256": await self._source.digest()}
+        with suppress(ConnectionError):
+            await self._socket.send_str(json.dumps(end))
+
+    async def _read(self) -> memoryview:
+        while self._source.full:
+            await self._acknowledgement()
+        began = time.monotonic()
+        try:
+            return await self._source.read()
+        finally:
+            self._patience.excuse(time.monotonic() - began)
+
+    async def _put(self, message: memoryview) -> None:
+        while self._sent + len(message) > self._acked + self._window:
+            await self._acknowledgement()
+        if self._sent == self._acked:
+            self._advanced = time.monotonic()
+        self._sent += len(message)
+        with suppress(ConnectionError):  # why the socket ended is heard where it is read
+            await self._socket.send_bytes(message)  # type: ignore[arg-type] # it takes any buffer
+
+    async def _acknowledgement(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _watch(self) -> None:
+        """Raise Lost when the service is silent although asked, or takes nothing any more."""
+        limit = max(1.0, min(_SILENCE, self._patience.limit))
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            if now - began > 2 * _TICK:  # we were stopped, so we could not hear
+                self._patience.excuse(now - began)
+                self._heard = self._advanced = now
+            if now - self._heard > limit:
+                raise Lost(f"nothing was heard for {limit:g} s")
+            if self._sent > self._acked and now - self._advanced > self._patience.limit:
+                raise Lost(f"no bytes were taken for {self._patience.limit:g} s")
+            if now - self._heard > limit / 3:
+                await self._ping()
+
+    async def _ping(self) -> None:
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(_TICK):  # it has to wait where the connection takes nothing
+                await self._socket.ping()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        message = json.loads(text)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise Rejected("not_understood", f"the service says what is no message of upload.v1: {text[:80]!r}")
+    return message
+
+
+def _whole(message: dict[str, Any], key: str) -> int:
+    value = message.get(key)
+    if type(value) is not int or value < 0:
+        raise Rejected("not_understood", f"{key} of the service's {message['type']} is {value!r}")
+    return value
+
+
+def _text(message: dict[str, Any], key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str):
+        raise Rejected("not_understood", f"{key} of the service's {message['type']} is {value!r}")
+    return value
+
+
+def _fail(error: dict[str, Any]) -> NoReturn:
+    raise from_close(4000 + _whole(error, "status"), _text(error, "code"), _text(error, "detail"))

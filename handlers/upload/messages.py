@@ -1,0 +1,116 @@
+"""The messages of the upload protocol: frozen, typed; parsed and printed. Pure."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.errors import BAD_MESSAGE, BAD_REQUEST, Failure, Kind
+from handlers.upload.names import check_name
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_LARGEST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a client says of a file before it sends it: what is stored keeps it."""
+
+    name: str
+    size: int | None = None  # bytes
+    sha256: str | None = None  # lower-case hex
+    plain: bool = False  # made with text/plain: its end is a Close frame
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is on stable storage: the final name, the size in bytes, the digest in lower-case hex."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The client: that was the last byte."""
+
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The client: forget the bytes, begin at 0."""
+
+
+Message = End | Restart
+
+
+def parse(text: str) -> Message:
+    """A client's text message. Raises Failure `bad_message`."""
+    fields = _mapping(text, BAD_MESSAGE)
+    match fields.get("type"):
+        case "end":
+            return End(_digest(fields, BAD_MESSAGE))
+        case "restart":
+            return Restart()
+        case other:
+            raise Failure(BAD_MESSAGE, f"A message of type {json.dumps(other)[:40]} is not known here.")
+
+
+def parse_promise(text: str, fault: Kind = BAD_REQUEST) -> Promise:
+    """The JSON of a creation. Raises Failure `fault` or `invalid_name`."""
+    fields = _mapping(text, fault)
+    name, size = fields.get("name"), fields.get("size")
+    if not isinstance(name, str):
+        raise Failure(fault, "`name` must be a string.")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST):
+        raise Failure(fault, "`size` must be a whole number of bytes.")
+    digest = _digest(fields, fault)
+    check_name(name)
+    return Promise(name, size, digest)
+
+
+def _mapping(text: str, fault: Kind) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Failure(fault, "This is not JSON.") from None
+    if not isinstance(fields, dict):
+        raise Failure(fault, "This is not a JSON object.")
+    return fields
+
+
+def _digest(fields: dict[str, Any], fault: Kind) -> str | None:
+    digest = fields.get("sha256")
+    if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        raise Failure(fault, "`sha256` must be 64 lower-case hexadecimal digits.")
+    return digest
+
+
+def ready(token: str, promise: Promise, offset: int, sha256: str | None, message_size: int, window: int) -> str:
+    """The server: the next byte it wants is `offset`; `sha256` is the digest of those it has."""
+    return _print(
+        type="ready", token=token, name=promise.name, offset=offset, size=promise.size, sha256=sha256,
+        message_size=message_size, window=window,
+    )  # fmt: skip
+
+
+def ack(offset: int, durable: int) -> str:
+    """The server: bytes before `offset` are written, bytes before `durable` are on stable storage."""
+    return f'{{"type":"ack","offset":{offset},"durable":{durable}}}'
+
+
+def stored(token: str, receipt: Receipt) -> str:
+    """The server: the receipt."""
+    return _print(type="stored", token=token, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
+
+
+def error(failure: Failure) -> str:
+    """The server: what went wrong, before it closes."""
+    kind = failure.kind
+    return _print(type="error", status=kind.status, code=kind.code, detail=failure.detail)
+
+
+def _print(**fields: Any) -> str:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

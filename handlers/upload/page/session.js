@@ -1,0 +1,158 @@
+/**
+ * One socket on an upload: from its opening to the receipt, or to a Trouble. Only the service's offset is
+ * believed; the page may not run ahead of it by more than the window.
+ */
+
+import { socketUrl } from "../app/socket.js";
+import { Trouble } from "./trouble.js";
+
+const SILENCE = 30_000; // milliseconds without a word while one is owed: a dead link tells nobody
+const STORING = 120_000; // the same after `end`: to make much safe on a slow disk takes a while
+const READ = 4 * 1024 * 1024; // bytes of the file in memory at once
+const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
+
+export class Session {
+  #file;
+  #digest;
+  #report;
+  #socket;
+  #outcome = Promise.withResolvers();
+  #watch;
+  #heardAt = performance.now();
+  #owed = true; // the service has to say something: ready, an ack, the receipt
+  #patience = SILENCE;
+  #limits = null; // of `ready`: {piece, window}, once the bytes before `sent` are known to be ours
+  #sent = 0;
+  #acked = 0;
+  #pumping = false;
+  #error = null; // the error message that came before the Close frame
+
+  /**
+   * @param {string} url the upload's path
+   * @param {File} file
+   * @param {import("./digest.js").Digest} digest of that file
+   * @param {(progress: {received?: number, durable?: number, doing?: string}) => void} report bytes, and what is done
+   */
+  constructor(url, file, digest, report) {
+    this.#file = file;
+    this.#digest = digest;
+    this.#report = report;
+    this.#socket = new WebSocket(socketUrl(url), "upload.v1");
+    this.#socket.onmessage = ({ data }) => this.#guard(this.#heard(data));
+    this.#socket.onclose = (event) => this.#outcome.reject(Trouble.fromClose(event, this.#error));
+    digest.onprogress = () => this.#guard(this.#pump());
+    this.#watch = setInterval(() => this.#listen(), SILENCE / 6);
+  }
+
+  /** @returns {Promise<{name: string, size: number, sha256: string}>} the receipt, once it is there */
+  async receipt() {
+    try {
+      return await this.#outcome.promise;
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Leaves the upload as it is: a close is never an end. */
+  close() {
+    clearInterval(this.#watch);
+    this.#digest.onprogress = () => {};
+    this.#socket.onmessage = null;
+    this.#socket.close();
+    this.#outcome.reject(new Trouble("lost", "closed here", { passing: true }));
+  }
+
+  #guard(work) {
+    work.catch((error) => this.#outcome.reject(error));
+  }
+
+  async #heard(data) {
+    const message = JSON.parse(data);
+    this.#heardAt = performance.now();
+    if (message.type === "ready") await this.#ready(message);
+    else if (message.type === "ack") await this.#ack(message);
+    else if (message.type === "stored") this.#outcome.resolve(message);
+    else if (message.type === "error") this.#error = message;
+  }
+
+  async #ready({ offset, sha256, message_size, window }) {
+    this.#owed = false;
+    if (offset > this.#file.size || !(await this.#same(offset, sha256))) {
+      this.#say({ type: "restart" });
+      this.#owed = true;
+      return;
+    }
+    this.#sent = this.#acked = offset;
+    this.#limits = { piece: Math.min(message_size, window, READ), window };
+    this.#report({ received: offset, doing: "sending" });
+    this.#guard(this.#digest.at(this.#file.size)); // begins now, beside the sending
+    await this.#pump();
+  }
+
+  /** Whether the bytes that the service has are the beginning of our file; it may not know their digest yet. */
+  async #same(offset, sha256) {
+    if (offset === 0 || !sha256) return true; // the digest with `end` will tell
+    this.#report({ received: offset, doing: "checking" });
+    return (await this.#digest.at(offset)) === sha256;
+  }
+
+  async #ack({ offset, durable }) {
+    this.#acked = offset;
+    this.#owed = this.#sent > offset || this.#patience === STORING;
+    this.#report({ received: offset, durable });
+    await this.#pump();
+  }
+
+  /** Sends what there is room for. One at a time: every ack and every hashed stretch calls it again. */
+  async #pump() {
+    if (this.#pumping || !this.#limits) return;
+    this.#pumping = true;
+    for (let end = this.#room(); end > this.#sent; end = this.#room()) await this.#send(end);
+    this.#pumping = false;
+    if (this.#sent === this.#file.size) {
+      this.#limits = null;
+      await this.#end();
+    }
+  }
+
+  /** How far may be sent now; in whole pieces, but for the last. */
+  #room() {
+    const { size } = this.#file;
+    const end = Math.min(size, this.#acked + this.#limits.window, this.#sent + READ);
+    const piece = Math.min(this.#limits.piece, size - this.#sent);
+    const blocked = end - this.#sent < piece || this.#sent > this.#digest.hashed + AHEAD;
+    return blocked || this.#socket.readyState !== WebSocket.OPEN ? this.#sent : end;
+  }
+
+  async #send(end) {
+    const bytes = await this.#file.slice(this.#sent, end).arrayBuffer();
+    const { piece } = this.#limits;
+    for (let from = 0; from < bytes.byteLength; from += piece) {
+      this.#socket.send(new Uint8Array(bytes, from, Math.min(piece, bytes.byteLength - from)));
+    }
+    this.#sent = end;
+    this.#await();
+  }
+
+  async #end() {
+    this.#report({ doing: "finishing" });
+    const sha256 = await this.#digest.at(this.#file.size);
+    this.#patience = STORING;
+    this.#say({ type: "end", sha256 });
+  }
+
+  #say(message) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    this.#await();
+  }
+
+  #await() {
+    this.#owed = true;
+    this.#heardAt = performance.now();
+  }
+
+  #listen() {
+    if (!this.#owed || performance.now() - this.#heardAt < this.#patience) return;
+    this.#outcome.reject(new Trouble("lost", "The service has fallen silent.", { passing: true }));
+  }
+}

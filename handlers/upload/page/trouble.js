@@ -1,0 +1,74 @@
+/** What can go wrong, by the code word the service says or one of our own, and how a person is told. */
+
+import { meaning } from "../app/socket.js";
+
+const WORDS = new Map([
+  ["already_stored", "It was stored already."],
+  ["bad_message", "The service did not understand this page."],
+  ["bad_request", "The service did not understand this page."],
+  ["cancelled", "It was cancelled."],
+  ["digest_mismatch", "What arrived differs from the file; nothing was stored."],
+  ["draining", "The service is shutting down."],
+  ["expired", "It lay unfinished for too long and is gone."],
+  ["forbidden_origin", "The service does not take uploads from this address."],
+  ["idle", "Nothing was sent for too long."],
+  ["incomplete", "The service misses bytes."],
+  ["invalid_name", "The service does not take this name."],
+  ["lost", "The connection was lost."],
+  ["name_taken", "There is something of this name already."],
+  ["no_space", "The service has no room left."],
+  ["other_file", "This is another file."],
+  ["superseded", "It was taken over elsewhere: in another tab, or by another program."],
+  ["too_large", "This is larger than the service takes."],
+  ["too_many_connections", "The service is busy."],
+  ["too_many_uploads", "The service has too many unfinished uploads."],
+  ["unknown_upload", "There is no such upload any more: it was cancelled, has expired, or was finished long ago."],
+  ["unreachable", "The service cannot be reached."],
+  ["unreadable", "The file cannot be read: it was changed or moved. Choose it again."],
+]);
+
+const PASSING_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
+const PASSING_CLOSES = new Set([1000, 1001, 1005, 1006, 1011, 1012, 1013, 4408, 4429]);
+
+export class Trouble extends Error {
+  /**
+   * @param {string} code a code word
+   * @param {string} detail for people
+   * @param {{passing?: boolean, after?: number}} how whether it may pass by itself, and after how many seconds
+   */
+  constructor(code, detail = "", { passing = false, after = 0 } = {}) {
+    super(detail);
+    this.code = code;
+    this.detail = detail;
+    this.passing = passing;
+    this.after = after;
+  }
+
+  /** A sentence for it; the detail says more. */
+  get words() {
+    return WORDS.get(this.code) ?? "It did not work.";
+  }
+
+  /** From whatever was thrown; the browser throws a DOMException when it cannot read a file. */
+  static from(error) {
+    if (error instanceof Trouble) return error;
+    return new Trouble(error instanceof DOMException ? "unreadable" : "page_fault", error.message);
+  }
+
+  /** From an HTTP answer that is no success (RFC 9457). @param {Response} response */
+  static async fromResponse(response) {
+    const problem = await response.json().catch(() => ({}));
+    return new Trouble(problem.code ?? `http_${response.status}`, problem.detail ?? response.statusText, {
+      passing: PASSING_STATUSES.has(response.status),
+      after: Number(response.headers.get("Retry-After")) || 0,
+    });
+  }
+
+  /** From the end of a socket and the error message before it, if there was one. @param {CloseEvent} event */
+  static fromClose({ code, reason }, error) {
+    const passing = PASSING_CLOSES.has(code);
+    if (error) return new Trouble(error.code, error.detail, { passing });
+    if (code === 4409) return new Trouble("superseded", reason);
+    return new Trouble(passing ? "lost" : `closed_${code}`, reason || meaning(code), { passing });
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * One file on its way: created, sent on as many sockets as it takes, and stored; or refused, cancelled,
+ * taken over elsewhere. It knows nothing of the page: `onchange` is called when something has happened.
+ */
+
+import { Digest } from "./digest.js";
+import * as service from "./service.js";
+import { Session } from "./session.js";
+import { Trouble } from "./trouble.js";
+
+const FIRST_PAUSE = 0.5; // seconds before the first new attempt; doubled for each one after it
+const LONGEST_PAUSE = 30;
+
+/**
+ * parked: no file yet · queued · creating, checking, sending, finishing: at work · waiting: to try again ·
+ * stored, failed, taken, cancelled: at rest.
+ * @typedef {"parked" | "queued" | "creating" | "checking" | "sending" | "finishing" | "waiting" | "stored" |
+ *   "failed" | "taken" | "cancelled"} State
+ */
+
+export class Upload {
+  /** @type {State} */
+  state;
+  received = 0; // bytes the service has
+  durable = 0; // bytes it cannot lose any more
+  receipt = null; // {name, size, sha256}
+  trouble = null; // why it waits or has failed
+  retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
+  onchange = () => {};
+
+  #path;
+  #stop = new AbortController();
+  #session = null;
+  #digest = null;
+  #pauses = 0; // in a row without progress
+  #hurry = () => {};
+
+  /**
+   * @param {string} path the handler's
+   * @param {{file?: File, name: string, size: number | null, modified?: number, url?: string, expires?: string}} facts
+   *   with a file it is a new upload, with a url an older one that waits for its file; times as the service says them
+   */
+  constructor(path, { file = null, name, size, modified = 0, url = null, expires = null }) {
+    this.#path = path;
+    Object.assign(this, { file, name, size, modified, url, expires });
+    this.state = file ? "queued" : "parked";
+  }
+
+  get resting() {
+    return ["parked", "stored", "failed", "taken", "cancelled"].includes(this.state);
+  }
+
+  /** The file to go on with, or to try again with. @param {File} file */
+  enqueue(file = this.file) {
+    Object.assign(this, { file, size: file.size, modified: file.lastModified, trouble: null });
+    this.#stop = new AbortController();
+    this.#become("queued");
+  }
+
+  /** Works until it rests. */
+  async run() {
+    this.#digest = new Digest(this.file);
+    try {
+      while (!this.resting) await this.#attempt();
+    } finally {
+      this.#digest.close();
+      this.#digest = null;
+    }
+  }
+
+  /** Do not wait any longer for the next attempt. */
+  hurry() {
+    this.#hurry();
+  }
+
+  /** What the service says of it. @param {Awaited<ReturnType<typeof service.ask>>} facts */
+  told({ state, name, size, offset, sha256, expires }) {
+    Object.assign(this, { expires, size: size ?? this.size });
+    if (state === "stored") this.#stored({ name, size, sha256 });
+    else this.#progress({ received: offset });
+  }
+
+  /** It rests as before, and this is why. @param {Trouble} trouble */
+  refuse(trouble) {
+    this.trouble = trouble;
+    this.onchange();
+  }
+
+  /** Gives it up: the service forgets its bytes. */
+  async cancel() {
+    if (this.state === "stored") return;
+    this.#stop.abort();
+    this.#become("cancelled");
+    this.#session?.close();
+    this.#hurry();
+    // An unreachable service forgets it later by itself: uploads expire.
+    if (this.url) await service.cancel(this.url).catch(() => {});
+  }
+
+  async #attempt() {
+    try {
+      await this.#reach();
+      if (this.state !== "stored") this.#stored(await this.#converse());
+    } catch (error) {
+      if (this.state === "cancelled") return;
+      await this.#suffer(Trouble.from(error));
+    }
+  }
+
+  /** Brings it to where a socket can be opened: a refused upgrade would not tell a page why. */
+  async #reach() {
+    if (!this.url) {
+      this.#become("creating");
+      const created = await service.create(this.#path, this, this.#stop.signal);
+      Object.assign(this, { url: created.url, expires: created.expires });
+    } else {
+      this.told(await service.ask(this.url, this.#stop.signal));
+      if (this.state === "stored" || this.received === 0) return;
+      this.#become("checking");
+      // With the bytes hashed beforehand the socket does not stand idle while that is done.
+      await this.#digest.at(Math.min(this.received, this.file.size));
+    }
+    this.#stop.signal.throwIfAborted();
+  }
+
+  async #converse() {
+    this.#session = new Session(this.url, this.file, this.#digest, (progress) => this.#progress(progress));
+    try {
+      return await this.#session.receipt();
+    } finally {
+      this.#session = null;
+    }
+  }
+
+  #progress({ received = this.received, durable = this.durable, doing = this.state }) {
+    if (received > this.received) this.#pauses = 0;
+    Object.assign(this, { received, durable: Math.min(durable, received) });
+    this.#become(doing);
+  }
+
+  #stored(receipt) {
+    Object.assign(this, { receipt, received: receipt.size, durable: receipt.size, size: receipt.size });
+    this.#become("stored");
+  }
+
+  async #suffer(trouble) {
+    this.trouble = trouble;
+    if (trouble.passing) return this.#pause(trouble.after);
+    if (["unknown_upload", "cancelled", "expired"].includes(trouble.code)) this.url = null;
+    return this.#become(trouble.code === "superseded" ? "taken" : "failed");
+  }
+
+  async #pause(least) {
+    const most = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#pauses);
+    this.#pauses += 1;
+    // Jitter: a thousand pages that lost the service together must not come back together.
+    const seconds = Math.max(least, most * (0.5 + Math.random() / 2));
+    this.retryAt = Date.now() + seconds * 1000;
+    this.#become("waiting");
+    await new Promise((resolve) => {
+      this.#hurry = resolve;
+      setTimeout(resolve, seconds * 1000);
+    });
+  }
+
+  #become(state) {
+    this.state = state;
+    if (!["waiting", "failed", "taken"].includes(state)) this.trouble = null;
+    this.onchange();
+  }
+}

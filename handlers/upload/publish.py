@@ -1,0 +1,165 @@
+"""From a verified part to a file under its final name: the order of these steps is the product. Blocking calls."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Final, Literal
+
+from app.errors import NAME_TAKEN, Failure
+from handlers.upload.messages import Receipt
+from handlers.upload.names import alternatives
+from handlers.upload.staging import Manifest, Staging
+
+Policy = Literal["rename", "reject", "replace"]
+
+_WORTH_A_WORD: Final = 16 * 1024 * 1024
+"""Bytes of a file whose digest is written down before it is published: reading it again would take long."""
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Publisher:
+    """Puts parts under their final names, by one policy for names that are taken."""
+
+    def __init__(self, staging: Staging, policy: Policy, observe: Callable[[float], None]) -> None:
+        self._staging = staging
+        self._policy = policy
+        self._observe = observe
+
+    def publish(self, key: str, manifest: Manifest, fd: int, digest: str) -> Receipt:
+        """The bytes are written and verified; make the file safe, and only then write its receipt.
+
+        1. fsync the bytes: a name must never stand before them.
+        2. Write down (for a large file) that it is whole: a crash from here on is finished at start-up.
+        3. Link the final name to them. Linking cannot overwrite, and there is no check before it that
+           another could slip behind; the file is there whole, or it is not there.
+        4. fsync the folder, so that the name outlives a power cut; and those above it.
+        5. Write the receipt, durably. Now it may be sent, and asked for again.
+        6. Forget the part. Its bytes are the file's, so that only a second name goes.
+
+        Raises Failure `name_taken`, and OSError where the disk fails; then nothing is visible.
+        """
+        size = os.fstat(fd).st_size
+        begun = time.perf_counter()
+        os.fsync(fd)
+        self._observe(time.perf_counter() - begun)
+        if size >= _WORTH_A_WORD:
+            self._staging.save(key, Manifest(manifest.promise, size, self._staging.now(), digest))
+        path, slash, last = manifest.promise.name.rpartition("/")
+        folders = self._open_folders(path + slash)
+        try:
+            name = self._link(key, folders[-1], last)
+            try:
+                # All of them: another upload may have made one a moment ago, and not have synced it yet.
+                for folder in folders:
+                    os.fsync(folder)
+            except OSError:
+                self._unlink(folders[-1], name)
+                raise
+        finally:
+            _close(folders)
+        return self.conclude(key, Receipt(path + slash + name, size, digest))
+
+    def conclude(self, key: str, receipt: Receipt) -> Receipt:
+        """The last two steps, of a file whose name is durable."""
+        self._staging.save_receipt(key, receipt)
+        self._staging.remove(key)
+        return receipt
+
+    def taken(self, name: str) -> bool:
+        """Whether `name` could not be published as things stand: the policy, or a folder where a file is needed."""
+        place = self._staging.directory
+        *folders, last = name.split("/")
+        for folder in folders:
+            place = place / folder
+            with suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.lstat(place).st_mode):
+                    return True
+        try:
+            found = os.lstat(place / last)
+        except FileNotFoundError:
+            return False
+        return self._policy == "reject" or stat.S_ISDIR(found.st_mode)
+
+    def published_as(self, name: str, part: os.stat_result) -> str | None:
+        """Under which name an interrupted publish has left the file; by its inode, never by its looks."""
+        place = self._staging.directory / name
+        for candidate in (place.name, *self._candidates(place)):
+            with suppress(OSError):
+                found = os.lstat(place.with_name(candidate))
+                if (found.st_dev, found.st_ino) == (part.st_dev, part.st_ino):
+                    return name[: len(name) - len(place.name)] + candidate
+        return None
+
+    def _candidates(self, place: Path) -> Iterator[str]:
+        """The alternatives that exist, and one more: names are tried in this order, so none is behind a gap."""
+        for candidate in alternatives(place.name):
+            if not os.path.lexists(place.with_name(candidate)):
+                return
+            yield candidate
+
+    def _open_folders(self, name: str) -> list[int]:
+        """The folders of the final name from the directory down, made where they are missing.
+
+        Opened part by part and never through a link, so that nobody leads a file out of the directory.
+        """
+        folders = [os.open(self._staging.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        try:
+            for part in name.split("/")[:-1]:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folders[-1])
+                folders.append(os.open(part, _FOLDER, dir_fd=folders[-1]))
+        except OSError as error:
+            _close(folders)
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise Failure(NAME_TAKEN, "A folder of the name is a file.") from None
+            raise
+        return folders
+
+    def _link(self, key: str, folder: int, name: str) -> str:
+        """Give the part a name in the folder that is free, or may be replaced; which one it was."""
+        if self._policy == "replace":
+            self._replace(key, folder, name)
+            return name
+        for candidate in chain([name], alternatives(name)):
+            try:
+                os.link(self._staging.part(key), candidate, dst_dir_fd=folder, follow_symlinks=False)
+            except FileExistsError:
+                if self._policy == "reject" or (candidate == name and _is_folder(name, folder)):
+                    raise Failure(NAME_TAKEN, "The name is taken.") from None
+            else:
+                return candidate
+        raise AssertionError("there is always another name")
+
+    def _replace(self, key: str, folder: int, name: str) -> None:
+        link = self._staging.link(key)
+        link.unlink(missing_ok=True)
+        os.link(self._staging.part(key), link, follow_symlinks=False)
+        try:
+            os.replace(link, name, dst_dir_fd=folder)
+        except IsADirectoryError:
+            link.unlink()
+            raise Failure(NAME_TAKEN, "The name is a folder's.") from None
+
+    def _unlink(self, folder: int, name: str) -> None:
+        """Take a name back that may not outlive a power cut; where that fails, start-up finishes it."""
+        if self._policy != "replace":
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+
+
+def _close(folders: list[int]) -> None:
+    for folder in folders:
+        os.close(folder)
+
+
+def _is_folder(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
