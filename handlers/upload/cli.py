@@ -23,18 +23,12 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("url", metavar="URL", help="the service, or its upload path")
     parser.add_argument("--name", help="store it under this name; needed for standard input")
     parser.add_argument("-r", "--recursive", action="store_true", help="send folders with all in them")
-    parser.add_argument(
-        "-j", "--jobs", type=_count, default=4, metavar="N", help="send so many files at once (4)"
-    )
+    parser.add_argument("-j", "--jobs", type=_count, default=4, metavar="N", help="send so many files at once (4)")
     parser.add_argument("--no-resume", action="store_true", help="begin anew, and remember nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
-    parser.add_argument(
-        "--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)"
-    )
-    parser.add_argument(
-        "--give-up", type=_seconds, default=30.0, metavar="S", help="seconds without progress (30)"
-    )
+    parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)")
+    parser.add_argument("--give-up", type=_seconds, default=30.0, metavar="S", help="seconds without progress (30)")
     parser.set_defaults(run=partial(_run, parser))
 
 
@@ -51,7 +45,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    from handlers.upload.client.service import upload_path  # noqa: PLC0415
+    from handlers.upload.client.service import upload_path
 
     try:
         upload_path(arguments.url)
@@ -66,7 +60,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 async def _main(arguments: argparse.Namespace) -> int:
     """Send everything; a signal ends it in an orderly way."""
-    from handlers.upload.cli_batch import Batch  # noqa: PLC0415
+    from handlers.upload.cli_batch import Batch
 
     task = asyncio.current_task()
     assert task is not None

@@ -1,8 +1,10 @@
 """Which files to send, and under which names."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def find(files: Iterable[str], *, recursive: bool, name: str | None) -> Iterator
     A folder's files are named from the folder's own name on, which `name` replaces.
     """
     for file in dict.fromkeys(files):
-        own = name or os.path.basename(os.path.abspath(file))  # noqa: PTH100, PTH119 - of "." and ".." too
+        own = name or os.path.basename(os.path.abspath(file))
         if file == STDIN or not Path(file).is_dir():
             yield Job(file, own)
         elif recursive:
@@ -61,15 +63,24 @@ def _walk(folder: str, prefix: str) -> Iterator[Job | Problem]:
 
 
 async def standard_input() -> AsyncIterator[bytes]:
-    """Yield what comes in, without a thread that hangs in a read when the program shall end."""
+    """Yield what comes in. No thread waits for it: that would keep an interrupted program from ending."""
+    with suppress(OSError):  # not a pipe
+        fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _CHUNK)
+    await _readable()
+    while chunk := await asyncio.to_thread(os.read, 0, _CHUNK):
+        yield chunk
+        await _readable()
+
+
+async def _readable() -> None:
+    """Wait until a read of standard input returns at once."""
     loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
+    arrived = asyncio.Event()
     try:
-        loop.add_reader(0, readable.set)
-    except PermissionError:  # a regular file, which is always readable
-        readable.set()
+        loop.add_reader(0, arrived.set)
+    except PermissionError:  # a regular file, which always is
+        return
     try:
-        while await readable.wait():
-            ...
+        await arrived.wait()
     finally:
         loop.remove_reader(0)

@@ -1,0 +1,95 @@
+"""All the files of one command: several at once, each with its own end, and one exit status for all."""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import aiohttp
+
+from handlers.upload.cli_display import display
+from handlers.upload.cli_files import STDIN, Job, Problem, find, standard_input
+from handlers.upload.client import (
+    Changed,
+    DigestMismatch,
+    NoRoom,
+    Receipt,
+    Refused,
+    Unreachable,
+    UploadError,
+    upload,
+    upload_stream,
+)
+
+_FAILED, _SOME_FAILED = 1, 7
+_STATUS: dict[type[UploadError], int] = {
+    Refused: 3,
+    DigestMismatch: 5,
+    Changed: 5,
+    NoRoom: 6,
+    Unreachable: 75,
+}
+_ENDS_ALL = (Refused, Unreachable)  # no other file would fare better
+
+
+class Batch:
+    """Sends what the arguments name. `memory` is the folder for unfinished uploads, or None."""
+
+    def __init__(self, arguments: argparse.Namespace, memory: Path | None) -> None:
+        self._arguments = arguments
+        self._memory = memory
+        self._jobs = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
+        self._display = display(as_json=arguments.json, quiet=arguments.quiet)
+        self._statuses: list[int] = []
+        self._over = False
+
+    async def run(self) -> int:
+        """Send all, and return the exit status."""
+        connector = aiohttp.TCPConnector(limit=0)
+        with self._display.showing():
+            async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+                for _ in range(self._arguments.jobs):
+                    group.create_task(self._work(session))
+        return self._status()
+
+    async def _work(self, session: aiohttp.ClientSession) -> None:
+        """Take one job after the other. Several of these share the iterator."""
+        for job in self._jobs:
+            if self._over:
+                break
+            if isinstance(job, Problem):
+                self._display.failed(job.file, job.reason)
+                self._statuses.append(_FAILED)
+            else:
+                self._statuses.append(await self._one(session, job))
+
+    async def _one(self, session: aiohttp.ClientSession, job: Job) -> int:
+        try:
+            receipt = await self._send(session, job)
+        except UploadError as error:
+            self._display.failed(job.file, error.detail, job)
+            self._over = self._over or isinstance(error, _ENDS_ALL)
+            return _STATUS.get(type(error), _FAILED)
+        except OSError as error:
+            self._display.failed(job.file, error.strerror or str(error), job)
+            return _FAILED
+        self._display.stored(job, receipt)
+        return 0
+
+    async def _send(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
+        arguments = self._arguments
+        common = {
+            "name": job.name,
+            "progress": lambda progress: self._display.progress(job, progress),
+            "connect_timeout": arguments.timeout,
+            "give_up": arguments.give_up,
+        }
+        if job.file == STDIN:
+            return await upload_stream(session, arguments.url, standard_input(), **common)
+        return await upload(session, arguments.url, job.file, remember=self._memory, **common)
+
+    def _status(self) -> int:
+        """One file's own status; several files' common one; otherwise: some failed."""
+        found = set(self._statuses)
+        if len(found) > 1:
+            return _SOME_FAILED
+        return found.pop() if found else 0
