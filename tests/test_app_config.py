@@ -1,5 +1,7 @@
 """The configuration: what the file leaves out, what it says, and what the service gets."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from app import config, yamlfile
 from app.settings import LoggingSettings, ServerSettings, Settings
 from tests.support import plugs
 from tests.support.configs import ECHO, load
+
+PROJECT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}\n", "handlers: {}\n", "server: {}\nlogging: {}\n"])
@@ -158,22 +162,32 @@ def test_the_effective_configuration_loads_as_itself(
 
 def test_the_projects_configuration_has_every_setting_at_its_default_and_nothing_else() -> None:
     """config.yaml is the list of what there is to set: it cannot fall behind the models."""
-    file = Path(__file__).parent.parent / "config.yaml"
+    file = PROJECT / "config.yaml"
     settings = config.load(file, {})
     plugs_only = {name: {"use": each.use, "path": each.path} for name, each in settings.handlers.items()}
     assert settings == config.build({"handlers": plugs_only}, file.parent)
     written, _, _ = yamlfile.read(file.read_text(encoding="utf-8"), "config.yaml")
-    assert keys(written) == keys(yamlfile.read(config.render(settings), "")[0])
+    rendered, _, _ = yamlfile.read(config.render(settings), "")
+    assert [path for path, _ in leaves(written)] == [path for path, _ in leaves(rendered)]
     assert {each.use for each in settings.handlers.values()} == {
         "handlers.pingpong:PingPong",
         "handlers.upload:Upload",
     }
 
 
-def keys(tree: dict[str, Any]) -> list[str]:
-    """The dotted path of every key, in the order of the file."""
-    return [
-        path
-        for key, value in tree.items()
-        for path in (key, *(f"{key}.{inner}" for inner in (keys(value) if isinstance(value, dict) else ())))
-    ]
+def test_the_documentation_has_every_setting_with_its_default() -> None:
+    """The tables of docs/configuration.md name what config.yaml has, in its order and with its values."""
+    tree, _, _ = yamlfile.read((PROJECT / "config.yaml").read_text(encoding="utf-8"), "config.yaml")
+    text = (PROJECT / "docs/configuration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", text, re.MULTILINE)
+    ours = [(path, value) for path, value in leaves(tree) if not path.endswith((".use", ".path"))]
+    assert [(path, yamlfile.read_value(default)) for path, default in rows] == ours
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted path and the value of every setting, in the order of the file."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -217,3 +217,9 @@ def test_a_value_given_to_two_sections_is_wrong_where_it_is_written(tmp_path: Pa
     text = f"handlers:\n  a: &a {{\n   {ECHO},\n   times: 0 }}\n  b:\n    <<: *a\n    path: /b\n"
     lines = [line.split(": expected")[0] for line in complaints(tmp_path, text)]
     assert lines == ["config.yaml:4: handlers.a.times", "config.yaml:4: handlers.b.times"]
+
+
+def test_options_that_contradict_each_other_are_wrong_where_their_section_is(tmp_path: Path) -> None:
+    """What a handler's own validator says is reported with the rest."""
+    text = "handlers:\n  b:\n    use: tests.support.plugs:Between\n    path: /b\n    least: 2KiB\n"
+    assert complaints(tmp_path, text) == ["config.yaml:2: handlers.b: least is more than most"]

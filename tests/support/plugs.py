@@ -1,9 +1,9 @@
 """Handlers for tests of the configuration, and things that are none."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.handler import Connection, Directory, Duration, Handler, HandlerOptions, Size
 
@@ -39,6 +39,23 @@ class Demanding(Plain):
         """What there is to set."""
 
         secret: str
+
+
+class Between(Plain):
+    """A handler with two options that must agree."""
+
+    class Options(HandlerOptions):
+        """What there is to set."""
+
+        least: Size = 0
+        most: Size = 1024
+
+        @model_validator(mode="after")
+        def check(self) -> Self:
+            """No size lies between bounds that are the wrong way round."""
+            if self.least > self.most:
+                raise ValueError("least is more than most")
+            return self
 
 
 class Silent(Handler):
