@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,6 @@ def dotted(path: KeyPath) -> str:
 
 def kind(value: Any) -> str:
     """What a value is, in YAML's terms, short enough for a message."""
-    if isinstance(value, Mapping):
-        return "keys and values"
     if isinstance(value, (list, tuple)):
         return "a list"
     shown = json.dumps(value, ensure_ascii=False, default=str)
