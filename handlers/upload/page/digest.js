@@ -32,6 +32,7 @@ export class Digest {
 
   close() {
     this.#worker.terminate();
+    this.#fail("closed");
   }
 
   #heard({ hashed, offset, digest, error }) {

@@ -100,7 +100,7 @@ const matches = (upload, { file, name }) =>
 /** Each file goes to the upload it was chosen for, or that waits for it, or begins a new one. */
 function take(named) {
   for (const each of named) {
-    const upload = chosenFor ?? unfinished().find((known) => matches(known, each));
+    const upload = chosenFor ?? unfinished().find((known) => single || matches(known, each));
     if (!upload) start(each);
     else if (upload.resting && upload.state !== "stored") goOn(upload, each.file); // one at work has its file already
   }
@@ -132,7 +132,7 @@ function listen() {
   addEventListener("drop", async (event) => {
     event.preventDefault();
     find("zone").classList.remove("over");
-    chosenFor = single && uploads.keys().next().value;
+    chosenFor = null;
     try {
       take(await dropped(event.dataTransfer));
     } catch (error) {

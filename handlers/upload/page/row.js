@@ -12,7 +12,7 @@ const BUTTONS = {
   cancelled: ["dismiss"],
 };
 const AT_WORK = ["cancel"];
-const BARS = ["parked", "checking", "sending", "finishing", "waiting", "taken"];
+const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken"];
 
 /** Many rows have the same buttons: to those who cannot see the row, each says whose it is. */
 function label(button, words, { name }) {
@@ -85,7 +85,7 @@ export class Row {
     const percent = (count) => (size ? (100 * count) / size : 0);
     bar.setAttribute("aria-label", this.#upload.name);
     bar.setAttribute("aria-valuenow", Math.floor(percent(received)));
-    bar.setAttribute("aria-valuetext", `${bytes(received)} of ${bytes(size)}`);
+    bar.setAttribute("aria-valuetext", `${bytes(received)} of ${bytes(size)}, ${bytes(durable)} safe on disk`);
     this.#part("received").style.width = `${percent(received)}%`;
     this.#part("durable").style.width = `${percent(durable)}%`;
   }
@@ -98,8 +98,8 @@ export class Row {
         return `${bytes(received)}${whole} arrived. Choose the same file to go on.`;
       case "queued":
         return `${bytes(size)} · waits for its turn`;
-      case "creating":
-        return `${bytes(size)} · starts`;
+      case "connecting":
+        return `${bytes(size)} · connects`;
       case "checking":
         return `Checks that the ${bytes(received)} already there are the same`;
       case "sending":
@@ -111,7 +111,7 @@ export class Row {
       case "stored":
         return `${bytes(size)} · stored and verified`;
       case "cancelled":
-        return "Cancelled. Nothing of it is kept.";
+        return trouble ? `Cancelled, but the service does not know that yet. ${trouble.words}` : "Cancelled.";
       default:
         return trouble.words;
     }

@@ -12,9 +12,9 @@ const FIRST_PAUSE = 0.5; // seconds before the first new attempt; doubled for ea
 const LONGEST_PAUSE = 30;
 
 /**
- * parked: no file yet · queued · creating, checking, sending, finishing: at work · waiting: to try again ·
+ * parked: no file yet · queued · connecting, checking, sending, finishing: at work · waiting: to try again ·
  * stored, failed, taken, cancelled: at rest.
- * @typedef {"parked" | "queued" | "creating" | "checking" | "sending" | "finishing" | "waiting" | "stored" |
+ * @typedef {"parked" | "queued" | "connecting" | "checking" | "sending" | "finishing" | "waiting" | "stored" |
  *   "failed" | "taken" | "cancelled"} State
  */
 
@@ -89,12 +89,18 @@ export class Upload {
   /** Gives it up: the service forgets its bytes. */
   async cancel() {
     if (this.state === "stored") return;
-    this.#stop.abort();
     this.#become("cancelled");
+    this.#stop.abort();
     this.#session?.close();
+    this.#digest?.close();
     this.#hurry();
-    // An unreachable service forgets it later by itself: uploads expire.
-    if (this.url) await service.cancel(this.url).catch(() => {});
+    if (!this.url) return;
+    try {
+      await service.cancel(this.url);
+    } catch (trouble) {
+      if (trouble.code === "already_stored") this.told(await service.ask(this.url));
+      else if (trouble.code !== "unknown_upload") this.refuse(trouble);
+    }
   }
 
   async #attempt() {
@@ -102,15 +108,15 @@ export class Upload {
       await this.#reach();
       if (this.state !== "stored") this.#stored(await this.#converse());
     } catch (error) {
-      if (this.state === "cancelled") return;
+      if (this.resting) return; // cancelled meanwhile
       await this.#suffer(Trouble.from(error));
     }
   }
 
   /** Brings it to where a socket can be opened: a refused upgrade would not tell a page why. */
   async #reach() {
+    this.#become("connecting");
     if (!this.url) {
-      this.#become("creating");
       const created = await service.create(this.#path, this, this.#stop.signal);
       Object.assign(this, { url: created.url, expires: created.expires });
     } else {
