@@ -83,10 +83,12 @@ class Connection:
         self._max_text = max_text
         self._interruption: Close | Disconnected | None = None
         self._told = False
+        self._finishing = False
         self._waiting: asyncio.Task[Any] | None = None  # who is inside a call that may be interrupted
         self._ahead: deque[WSMessage] = deque()
         self._ahead_size = 0
         self._ahead_task: asyncio.Task[None] | None = None
+        self._left: WSMessage | None = None  # what reading ahead has found to be the end
         self._pongs: set[asyncio.Task[None]] = set()
 
     @property
@@ -158,6 +160,7 @@ class Connection:
         return self._content(message)
 
     def _content(self, message: WSMessage) -> str | bytes:
+        """What a message of aiohttp's holds; raises for those that are an end."""
         kind, data = message.type, message.data
         if kind is WSMsgType.TEXT:
             if len(data) > self._max_text or (len(data) * 4 > self._max_text < len(data.encode())):
@@ -176,7 +179,8 @@ class Connection:
 
     def read_ahead(self) -> None:
         """Receive for a handler that is busy, up to a bound, so that its peer's pings are answered."""
-        if self._waiting is None and self._ahead_task is None and isinstance(self.source, Tap):
+        idle = self._ahead_task is None and self._left is None and not self._finishing
+        if idle and self._waiting is None and isinstance(self.source, Tap):
             self._ahead_task = asyncio.create_task(self._read_ahead())
 
     async def _read_ahead(self) -> None:
@@ -185,7 +189,10 @@ class Connection:
                 message = await self._ws.receive()
                 self._ahead.append(message)
                 self._ahead_size += _weight(message)
-                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or self._waiting is not None:
+                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    self._left = message
+                    return
+                if self._waiting is not None:
                     return
         finally:
             self._ahead_task = None
@@ -233,6 +240,8 @@ class Connection:
         if self._interruption is not None and not self._told:
             self._told = True
             raise self._interruption
+        if self._left is not None:
+            self._content(self._left)
         await self._send(message)
 
     async def offer(self, message: str) -> bool:
@@ -287,6 +296,7 @@ class Connection:
 
     async def finish(self, end: Close | Disconnected, last_words: str | None) -> None:
         """Close as `end` says, after the last words where there are any, and wait a little for the peer."""
+        self._finishing = True
         if self._ahead_task is not None:
             self._ahead_task.cancel()
         stream = self.source if isinstance(self.source, Stream) else None
@@ -301,10 +311,8 @@ class Connection:
             async with asyncio.timeout(CLOSE_LIMIT):
                 if last_words is not None:
                     await self._send(last_words)
-                # Where the peer has shut its side no Close frame will come: nothing to wait for.
-                if stream is not None and stream.eof:
-                    payload = end.code.to_bytes(2, "big") + cut_reason(end.reason)
-                    await self._ws.send_frame(payload, WSMsgType.CLOSE)
+                if stream is not None and (stream.eof or stream.broken):
+                    await self._say_goodbye(stream, end)
                 else:
                     await self._ws.close(code=end.code, message=cut_reason(end.reason))
         except (TimeoutError, ConnectionError, Disconnected):
@@ -312,6 +320,17 @@ class Connection:
         self.transport.close()
         if self.backlog:  # `close` would wait for ever for a peer that does not read
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, self.abort)
+
+    async def _say_goodbye(self, stream: Stream, end: Close) -> None:
+        """Close where no Close frame can be had of the peer: it has shut its side, or broken the protocol.
+
+        Our side is shut behind our frame, and what still comes is read and thrown away until the peer
+        shuts its own: closing at once would reset the link, and our frame could be lost with it.
+        """
+        await self._ws.send_frame(end.code.to_bytes(2, "big") + cut_reason(end.reason), WSMsgType.CLOSE)
+        if self.transport.can_write_eof() and not stream.eof:
+            self.transport.write_eof()
+            await stream.shut()
 
     def abort(self) -> None:
         """Cut the link without a word."""

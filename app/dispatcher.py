@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 
 from app import errors
+from app.accept import wants_html
 from app.connection import Connection, Tap
 from app.errors import Close, Disconnected, Failure
 from app.handler import Handler
@@ -40,6 +41,7 @@ class Dispatcher:
         self._heartbeat = heartbeat
         self._lives: dict[Connection, asyncio.Task[None]] = {}
         self._accepting = 0  # admitted, and not yet in `_lives`
+        self._entries: set[RequestHandler] = set()
         self.draining = False
         self._log = structlog.get_logger()
 
@@ -55,7 +57,15 @@ class Dispatcher:
             response.headers.setdefault(hdrs.VARY, "Accept")
             return response
 
+        self._entries.add(enter)
         return enter
+
+    @web.middleware
+    async def only_way_in(self, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+        """An upgrade on a path that is no handler's: there is nothing there."""
+        if wants_upgrade(request) and request.match_info.handler not in self._entries:
+            raise Failure(errors.NOT_FOUND, "There is no socket at this path.")
+        return await handler(request)
 
     # -- admit and accept
 
@@ -89,7 +99,7 @@ class Dispatcher:
         self, request: web.Request, handler: Handler, admitted: Any
     ) -> tuple[web.WebSocketResponse, Connection]:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
-        max_message = handler.max_text if handler.buffers else max(handler.max_message, handler.max_text)
+        max_message = max(handler.max_message, handler.max_text) + 1  # aiohttp refuses what reaches its limit
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = [word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols]
         ws = web.WebSocketResponse(
@@ -207,15 +217,6 @@ def _tokens(request: web.Request, name: str) -> set[str]:
 def wants_upgrade(request: web.Request) -> bool:
     """Whether the request asks for a WebSocket (RFC 6455, 4.2.1)."""
     return "websocket" in _tokens(request, hdrs.UPGRADE) and "upgrade" in _tokens(request, hdrs.CONNECTION)
-
-
-def wants_html(request: web.Request) -> bool:
-    """Whether `Accept` names text/html; `*/*` alone does not."""
-    for part in ",".join(request.headers.getall(hdrs.ACCEPT, ())).split(","):
-        kind, *parameters = (word.strip().lower() for word in part.split(";"))
-        if kind == "text/html" and not any(word.replace(" ", "").rstrip("0.") == "q=" for word in parameters):
-            return True
-    return False
 
 
 def check_handshake(request: web.Request) -> None:

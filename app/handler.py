@@ -9,7 +9,7 @@ anything else is a fault of ours (1011).
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import structlog
 from aiohttp import web
@@ -18,12 +18,15 @@ from prometheus_client import CollectorRegistry
 from app.connection import Connection
 from app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from app.options import Directory, Duration, HandlerOptions, Size
-from app.stream import Buffers
+from app.stream import Batch, Buffers
 
 __all__ = [
-    "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure", "Handler",
+    "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure", "Handler",
     "HandlerOptions", "Kind", "Size",
 ]  # fmt: skip
+
+
+_UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}  # the two belong together: RFC 9110, 7.8
 
 
 class Handler:
@@ -54,7 +57,7 @@ class Handler:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer a plain GET or HEAD on a socket's path that did not ask for the page."""
-        raise Failure(UPGRADE_REQUIRED, "This is a WebSocket; ask for an upgrade.", {"Upgrade": "websocket"})
+        raise Failure(UPGRADE_REQUIRED, "This is a WebSocket; ask for an upgrade.", _UPGRADE)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Plain HTTP beside the socket; paths are relative to the handler's own."""

@@ -2,11 +2,12 @@
 
 import logging
 import sys
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -16,13 +17,21 @@ _SHARED: list[Any] = [
 ]
 
 
+# Without the frames' variables: there are tokens among them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
     """Log to standard error: for people on a terminal, JSON lines (`event`, `level`, `timestamp`) elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     if console:
-        render: list[Any] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        colors = sys.stderr.isatty()
+        plain = structlog.dev.plain_traceback
+        render: list[Any] = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     else:
-        render = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        render = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
@@ -34,6 +43,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
     root.setLevel(level.upper())
     # It warns of subprotocols that a client offers and nobody here knows: that is no fault.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").addFilter(_malformed)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -47,12 +57,26 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
     )
 
 
-def path_without_secrets(request: web.BaseRequest) -> str:
-    """The path as the log may have it: `/upload/{token}`, never the token itself.
+def _malformed(record: logging.LogRecord) -> bool:
+    """What is no HTTP is the client's fault: one line, which tells nothing of the bytes."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args, record.exc_info = "request.malformed", (), None
+        record.problem = type(error).__name__
+    return True
+
+
+PATH: Final = web.RequestKey("path", str)
+"""The path as the log may have it, set by the middlewares."""
+
+
+def path_without_secrets(request: web.Request) -> str:
+    """`/upload/{token}`, never the token itself.
 
     A path that no route knows may hold a token as well, so only its first part is shown.
     """
-    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    resource = request.match_info.route.resource
     if resource is not None:
         return resource.canonical
     first, _, rest = request.path.lstrip("/").partition("/")
@@ -68,7 +92,7 @@ class AccessLogger(AbstractAccessLogger):
             "request",
             extra={
                 "method": request.method,
-                "path": path_without_secrets(request),
+                "path": request.get(PATH, "?"),
                 "status": response.status,
                 "seconds": round(time, 6),
                 "remote": request.remote,

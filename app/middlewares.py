@@ -10,6 +10,7 @@ from yarl import URL
 
 from app import errors
 from app.errors import Close, Failure, Kind
+from app.logs import PATH, path_without_secrets
 
 log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ def problem(kind: Kind, detail: str, headers: dict[str, str] | None = None) -> w
 @web.middleware
 async def failures(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
     """Turn what was raised into a problem document; what nobody foresaw is logged and answered 500."""
+    request[PATH] = path_without_secrets(request)
     try:
         return await handler(request)
     except Failure as failure:
@@ -42,6 +44,8 @@ async def failures(request: web.Request, handler: RequestHandler) -> web.StreamR
         kind = _OF_STATUS.get(error.status, Kind(_word(error.status), error.status, 4000 + error.status))
         kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After", "Upgrade")}
         return problem(kind, _detail(error), kept)
+    except ConnectionError:
+        raise  # the link was lost; there is nobody to answer
     except Close as close:  # raised before there was a socket to close
         log.exception("request.failed", detail=f"Close({close.code}) was raised where there is no socket")
         return problem(errors.INTERNAL, "The service failed.")

@@ -10,7 +10,8 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.dispatcher import PAGE_HEADERS, Dispatcher, wants_html
+from app.accept import preferred
+from app.dispatcher import PAGE_HEADERS, Dispatcher
 from app.handler import Handler
 from app.metrics import Metrics
 
@@ -38,10 +39,10 @@ class Probes:
     async def index(self, request: web.Request) -> web.Response:
         """What runs here, as HTML, JSON or plain text by `Accept`."""
         rows = [(handler.name, handler.path, _summary(handler)) for handler in self._handlers]
-        if wants_html(request):
+        kind = preferred(request, ("application/json", "text/html", "text/plain"))
+        if kind == "text/html":
             return self._index_page(rows)
-        accept = request.headers.get("Accept", "*/*")
-        if "text/plain" in accept:
+        if kind == "text/plain":
             lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in rows)
             return web.Response(text=f"jackfield {version('jackfield')}\n{lines}", headers={"Vary": "Accept"})
         listed = [{"name": name, "path": path, "description": text} for name, path, text in rows]

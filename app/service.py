@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> web.Application:
         name: section.factory(name, section.path, section.options, metrics.registry)
         for name, section in settings.handlers.items()
     }
-    app = web.Application(middlewares=[failures, check_origin(server.allowed_origins)])
+    app = web.Application(middlewares=[failures, check_origin(server.allowed_origins), dispatcher.only_way_in])
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
     app.add_routes(Probes(list(handlers.values()), dispatcher, metrics).routes())
@@ -123,6 +123,11 @@ def _url(runner: web.AppRunner) -> str:
 def serve(settings: Settings) -> NoReturn:
     """Run the service as the whole process, and leave without waiting for a disk that hangs."""
     logs.configure(settings.logging.level, settings.logging.format)
-    status = asyncio.new_event_loop().run_until_complete(run(settings))
+    loop = asyncio.new_event_loop()
+    try:
+        status = loop.run_until_complete(run(settings))
+    except CannotStart:
+        loop.close()
+        raise
     # A thread that hangs in an fsync would hold the interpreter's end for ever; all that had to be is done.
     os._exit(status)

@@ -182,6 +182,21 @@ class Stream(asyncio.BufferedProtocol):
         self._resume()
 
     @property
+    def broken(self) -> bool:
+        """Whether the peer broke the protocol: from there on its bytes have no meaning."""
+        return isinstance(self._end, Close)
+
+    async def shut(self) -> None:
+        """Until the peer has shut its side, or the link is lost."""
+        while not self.eof:
+            await self._wait(1)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that `next` would give, or raise, at once."""
+        return bool(self._items) or self._end is not None
+
+    @property
     def paused(self) -> bool:
         """Whether the socket is not read now, for want of memory."""
         return self._paused

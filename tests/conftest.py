@@ -19,7 +19,7 @@ HANDLERS = {
     "idle": upload("/idle", idle_timeout=0.5),
     "forgetful": upload("/forgetful", receipts_kept=0.5),
     "crowded": upload("/crowded", max_open=2),
-    "full": upload("/full", min_free=f"{2**20}TiB"),
+    "roomy": upload("/roomy", max_size="1024TiB"),
 }
 ALLOWED_ORIGIN = "https://app.example"
 
@@ -35,7 +35,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 async def outsider(service: Service) -> AsyncIterator[Outsider]:
     """A client of the shared service."""
-    client = Outsider(service)
-    yield client
-    await client.aclose()
+    async with Outsider(service) as client:
+        yield client
     service.assert_clean()

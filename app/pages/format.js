@@ -29,6 +29,11 @@ export function milliseconds(milliseconds) {
   return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)}${NBSP}ms`;
 }
 
+/** @param {Date} moment @returns {string} "23 Nov, 10:33", the local time */
+export function minute(moment) {
+  return moment.toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+}
+
 /** @param {Date} moment @returns {string} "10:33:01.234", the local time of day */
 export function clock(moment) {
   const two = (number) => String(number).padStart(2, "0");

@@ -14,7 +14,6 @@ class PingPong(Handler):
     """Pings that a client answers, as often as it is told."""
 
     page = Path(__file__).parent / "page"
-    max_message = 64 * 1024
 
     class Options(HandlerOptions):
         """Its section of config.yaml; times in seconds."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -73,11 +74,12 @@ class Upload(Handler):
                 self.log.warning("sweep.failed", problem=str(error))
 
     async def ready(self) -> bool:
-        """Whether there is room for one more byte than must stay free."""
+        """Whether the disk answers. That it is full is said to each upload: those that were admitted go on."""
         try:
-            return await self.store.free() > self.options.min_free
+            await self.store.free()
         except OSError:
             return False
+        return True
 
     # -- plain HTTP
 
@@ -163,10 +165,10 @@ def _headers(offset: int, size: int | None, until: float) -> dict[str, str]:
     headers = {
         "Cache-Control": "no-store",
         "Upload-Offset": str(offset),
-        "Upload-Expires": email.utils.formatdate(until, usegmt=True),
+        "Upload-Expires": email.utils.formatdate(math.ceil(until), usegmt=True),
     }
     return headers if size is None else {**headers, "Upload-Length": str(size)}
 
 
 def _rfc3339(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,13 +1,14 @@
 """One socket on one upload: the connection's bytes go through the protocol to the store, acks come back."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
 from prometheus_client import Counter
 
-from app.errors import DRAINING, IDLE, NORMAL, TIMED_OUT
-from app.handler import Close, Connection, Disconnected, Failure
+from app.errors import DRAINING, IDLE, NORMAL, SUPERSEDED, TIMED_OUT
+from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
 from handlers.upload.messages import Receipt
 from handlers.upload.protocol import Bytes, Event, Fail, Finish, Forget, Keep, Left, State, Transfer, Write
@@ -17,6 +18,8 @@ from handlers.upload.uploads import Upload, Uploads
 
 BATCH: Final = 2 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
 PATIENCE: Final = 0.02  # seconds to wait for so many
+GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
+LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
 ACK_EVERY: Final = 0.1  # seconds between acks at the most, while bytes come
 
 log = structlog.get_logger()
@@ -35,6 +38,8 @@ class Socket:
         self._results = results
         self._news = asyncio.Event()
         self._plenty = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._upload: Upload | None = None
         self._acked = (-1, -1)
         # A client that keeps to a small window must not wait for a batch that it may not fill.
         self._least = min(BATCH, max(options.window // 4, 1))
@@ -45,6 +50,7 @@ class Socket:
         if isinstance(found, Kept):
             await self._say_stored(found.receipt, plain=True)
         upload: Upload = found
+        self._upload = upload
         failure: BaseException | None = None
         try:
             await upload.hold(self)
@@ -57,6 +63,7 @@ class Socket:
             failure = error
             raise
         finally:
+            self._quiet.set()
             await upload.release(self)
             await self._last_ack(upload)
             self._report(upload, failure)
@@ -69,8 +76,29 @@ class Socket:
         try:
             while transfer.state is State.RECEIVING:
                 await self._step(upload, transfer)
+        except Failure as failure:
+            if failure.kind in (SUPERSEDED, DRAINING):
+                await self._use_what_came(upload, transfer, GRACE if failure.kind is DRAINING else 0)
+            raise
         finally:
             acknowledging.cancel()
+
+    async def _use_what_came(self, upload: Upload, transfer: Transfer, grace: float) -> None:
+        """Somebody else ends this session: what has arrived is kept all the same.
+
+        With a `grace` in seconds that is also what the kernel still has: until nothing comes for so long.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LAST_TURN
+        while transfer.state is State.RECEIVING and loop.time() < deadline:
+            try:
+                await self._use(upload, transfer, self._within(grace))
+            except TimeoutError:
+                return
+
+    async def _within(self, seconds: float) -> Batch | str:
+        async with asyncio.timeout(seconds):
+            return await self._connection.stream.next()  # does not wait for what is there already
 
     def _ready(self, upload: Upload) -> str:
         options = self._options
@@ -82,13 +110,18 @@ class Socket:
 
     async def _step(self, upload: Upload, transfer: Transfer) -> None:
         try:
-            item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
-        except Disconnected as end:
-            await self._do(upload, transfer, Left(end.code, end.clean), [])
-            raise
+            taken = self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
+            await self._use(upload, transfer, taken)
         except Failure as failure:
             if failure.kind is TIMED_OUT:
                 raise Failure(IDLE, failure.detail) from None
+            raise
+
+    async def _use(self, upload: Upload, transfer: Transfer, taken: Awaitable[Batch | str]) -> None:
+        try:
+            item = await taken
+        except Disconnected as end:
+            await self._do(upload, transfer, Left(end.code, end.clean), [])
             raise
         if isinstance(item, str):
             await self._do(upload, transfer, messages.parse(item), [])
@@ -108,13 +141,13 @@ class Socket:
                     await upload.restart(self)
                     await self._connection.send(self._ready(upload))
                 case Finish(sha256):
-                    await self._finish(upload, sha256)
+                    await self._finish(upload, sha256, by_close=isinstance(event, Left))
                 case Fail(failure):
                     raise failure
                 case Keep():
                     return
 
-    async def _finish(self, upload: Upload, sha256: str | None) -> None:
+    async def _finish(self, upload: Upload, sha256: str | None, *, by_close: bool) -> None:
         expected = [digest for digest in (upload.promise.sha256, sha256) if digest is not None]
         finishing = upload.finish(self, expected, self._uploads.stored)
         try:
@@ -123,17 +156,25 @@ class Socket:
             if failure.kind is not DRAINING or finishing.done():
                 raise
             receipt = await _wait(finishing)  # the service ends, and this ends well
+        if by_close:  # after a client's Close frame there is only our own
+            raise Close(NORMAL, _closing(receipt))
         await self._say_stored(receipt, plain=upload.promise.plain)
 
     async def _say_stored(self, receipt: Receipt, *, plain: bool) -> None:
         await self._connection.send(messages.stored(self._token, receipt))
-        raise Close(NORMAL, f"stored {receipt.size} sha256:{receipt.sha256}" if plain else "stored")
+        raise Close(NORMAL, _closing(receipt) if plain else "")
 
     # -- acks: only the newest counts, and no ack ever holds up the receiving
 
     def progressed(self) -> None:
-        """There is something to acknowledge."""
+        """There is something to acknowledge; much of it at once, since a client waits for its window."""
         self._news.set()
+        if self._upload is not None and self._upload.part.offset - self._acked[0] >= self._options.window // 4:
+            self._plenty.set()
+
+    async def quiet(self) -> None:
+        """Until this session will not write any more."""
+        await self._quiet.wait()
 
     def end(self, failure: Failure) -> None:
         """Somebody else has ended this session."""
@@ -177,6 +218,11 @@ class Socket:
             self._results.labels(failure.kind.code).inc()
         else:
             log.info("upload.left", upload=upload.id, offset=upload.part.offset)
+
+
+def _closing(receipt: Receipt) -> str:
+    """The receipt of a plain upload: a reason of at most 123 bytes."""
+    return f"stored {receipt.size} sha256:{receipt.sha256}"
 
 
 async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:

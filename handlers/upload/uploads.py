@@ -44,6 +44,9 @@ class Session(Protocol):
     def progressed(self) -> None:
         """`offset` or `durable` has moved."""
 
+    async def quiet(self) -> None:
+        """Until it will not write any more."""
+
 
 class Upload:
     """One open upload in memory. `key` is the hash of its token; `id`, the key's beginning, names it in logs.
@@ -60,7 +63,8 @@ class Upload:
         self.receipt: Receipt | None = None
         self.gone: Failure | None = None  # cancelled or expired: why
         self.lock = asyncio.Lock()
-        self.session: Session | None = None
+        self.session: Session | None = None  # the newest
+        self._writer: Session | None = None  # who may write: the newest, once the one before is quiet
         self.sha256: str | None = None  # of the bytes there are, as far as it is known: see `hold`
         self.finishing: asyncio.Task[Receipt] | None = None
         self.last_byte = time.monotonic()
@@ -73,33 +77,39 @@ class Upload:
     # -- holding it
 
     async def hold(self, session: Session) -> None:
-        """Take the upload over, at once; the session before is told. Raises Failure when it is gone."""
+        """Take the upload over, at once. The session before writes what has arrived, is told, and is over.
+
+        Raises Failure when the upload is gone, or a still newer session has it.
+        """
         previous, self.session = self.session, session
         if previous is not None:
             previous.end(Failure(SUPERSEDED, "A newer socket goes on with this upload."))
+            await previous.quiet()
         async with self.lock:
+            if self.session is not session:
+                raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
             if self.gone is not None:
                 raise self.gone
-            if self.receipt is None and self.session is session:
+            if self.receipt is None:
                 try:
                     self.sha256 = await self.part.attach()
                 except OSError as error:
                     raise storage_failure(error) from error
                 self._sync_mark = self.part.offset
+            self._writer = session
 
     async def release(self, session: Session) -> None:
         """The session is over: make durable what it brought, and let go of the file."""
         if self.receipt is None and self.gone is None:
             await self.settle()
         if self.session is session:
-            self.session = None
-            self.last_byte = time.monotonic()
+            self.session = self._writer = None
             async with self.lock:
                 if self.session is None and self.gone is None:
                     await self.part.detach()
 
     def _check(self, session: Session) -> None:
-        if self.session is not session:
+        if self._writer is not session:
             raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
         if self.gone is not None:
             raise self.gone
@@ -262,12 +272,11 @@ class Uploads:
         return kept
 
     def expires_in(self, upload: Upload) -> float:
-        """Seconds; from now on where a socket is on it, since then it does not expire."""
-        last = time.monotonic() if upload.session is not None else upload.last_byte
-        return last + self._options.expires - time.monotonic()
+        """Seconds from now, counted from its last byte; what has a socket on it stays in spite of it."""
+        return upload.last_byte + self._options.expires - time.monotonic()
 
     def _expired(self, upload: Upload) -> bool:
-        return self.expires_in(upload) <= 0 and not upload.lock.locked()
+        return upload.session is None and not upload.lock.locked() and self.expires_in(upload) <= 0
 
     def stored(self, upload: Upload) -> None:
         """It has its receipt: from now on the store answers for it."""

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -81,17 +81,26 @@ class UploadSocket(RawSocket):
         self.acks: list[dict[str, Any]] = []
         self.ready: dict[str, Any] = {}
 
+    async def said(self, deadline: float = DEADLINE) -> dict[str, Any]:
+        """The next message, whatever it is; an ack is kept."""
+        text = await self.next(deadline)
+        assert isinstance(text, str), text
+        found: dict[str, Any] = json.loads(text)
+        if found["type"] == "ack":
+            self.acks.append(found)
+        return found
+
     async def message(self, kind: str, deadline: float = DEADLINE) -> dict[str, Any]:
         """The next message, which must be of this kind; acks before it are kept on the way."""
-        while True:
-            text = await self.next(deadline)
-            assert isinstance(text, str), text
-            found: dict[str, Any] = json.loads(text)
-            if found["type"] == "ack":
-                self.acks.append(found)
-            if found["type"] == kind:
-                return found
+        while (found := await self.said(deadline))["type"] != kind:
             assert found["type"] == "ack", found
+        return found
+
+    async def outcome(self) -> str:
+        """How it ended: `stored`, or an error's code word."""
+        while (found := await self.said())["type"] == "ack":
+            pass
+        return str(found.get("code", found["type"]))
 
     async def acked(self, offset: int, deadline: float = DEADLINE) -> dict[str, Any]:
         """The first ack of this offset or more."""
@@ -129,11 +138,19 @@ class UploadSocket(RawSocket):
         assert (await self.closed()).code == close
         return found
 
-    async def closed_after_acks(self, deadline: float = DEADLINE) -> Closed:
+    async def closed(self, deadline: float = DEADLINE) -> Closed:
         """The Close that must come next, but for acks."""
         while not isinstance(found := await self.next(deadline), Closed):
-            assert json.loads(found)["type"] == "ack", found
+            last = json.loads(found)
+            assert last["type"] == "ack", found
+            self.acks.append(last)
         return found
+
+    async def closed_plainly(self, reason: str, deadline: float = DEADLINE) -> None:
+        """The Close that is a plain upload's receipt; `stored` may be said before it."""
+        while not isinstance(found := await self.next(deadline), Closed):
+            assert json.loads(found)["type"] in ("ack", "stored"), found
+        assert found == Closed(1000, reason)
 
 
 class Outsider:
@@ -144,7 +161,10 @@ class Outsider:
         self._sockets: list[RawSocket] = []
         self._session = aiohttp.ClientSession(skip_auto_headers=["Accept", "Content-Type"])
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Drop whatever is still open."""
         for opened in self._sockets:
             await opened.dispose()
@@ -165,9 +185,7 @@ class Outsider:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """A plain GET; `accept="text/html"` sends that header."""
-        return await self.http(
-            "GET", path, headers={name.replace("_", "-"): headers[name] for name in headers}
-        )
+        return await self.http("GET", path, headers={name.replace("_", "-"): headers[name] for name in headers})
 
     async def post_json(self, body: Any, at: str = "/upload") -> Answer:
         """Ask for an upload with this JSON, whatever it is."""
@@ -259,6 +277,4 @@ class Outsider:
 
     def staged(self, at: str = "/upload") -> int:
         """Bytes in staging."""
-        return sum(
-            path.stat().st_size for path in (self.directory(at) / STAGING).rglob("*") if path.is_file()
-        )
+        return sum(path.stat().st_size for path in (self.directory(at) / STAGING).rglob("*") if path.is_file())

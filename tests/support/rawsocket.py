@@ -73,9 +73,7 @@ def mask(payload: bytes, key: bytes) -> bytes:
     return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(payload), "big")
 
 
-def header(
-    opcode: int, length: int, *, fin: bool = True, rsv: int = 0, key: bytes | None, form: int = 0
-) -> bytes:
+def header(opcode: int, length: int, *, fin: bool = True, rsv: int = 0, key: bytes | None, form: int = 0) -> bytes:
     """A frame's header; `form` forces a length of 7, 16 or 64 bits, 0 takes the shortest."""
     form = form or (7 if length < 126 else 16 if length < 65536 else 64)
     masked = 0x80 if key is not None else 0
@@ -157,9 +155,7 @@ class RawSocket:
         async with asyncio.timeout(DEADLINE):
             head = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        self.headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return int(first.split()[1])
 
     # --- sending -------------------------------------------------------------------------------------

@@ -21,6 +21,16 @@ PATIENCE = 20.0  # seconds a start or an exit may take on a busy machine
 Section = Mapping[str, Any]
 
 
+def jackfield(
+    *words: str | Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of `jackfield` in a folder until it ends by itself."""
+    return subprocess.run(
+        [COMMAND, *words], cwd=folder, env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+
 def pingpong(path: str = "/pingpong", **options: Any) -> dict[str, Any]:
     """A section of `handlers` for ping and pong, faster than the defaults."""
     return {
@@ -52,7 +62,7 @@ def configuration(
             sections[name] = {**sections.get(name, {}), **options}
     return {
         "server": {"host": "127.0.0.1", "port": 0, "shutdown_timeout": "2s", **(server or {})},
-        "logging": {"level": "debug", "format": "json", **(logging or {})},
+        "logging": {"level": "info", "format": "json", **(logging or {})},
         "handlers": sections,
     }
 
@@ -79,6 +89,7 @@ class Service:
         self.port = 0
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
+        self._checked = 0  # lines that `assert_clean` has seen
         self._news = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -102,7 +113,7 @@ class Service:
         self._process = subprocess.Popen(
             [*self.prefix, str(COMMAND), "serve", "--config", str(config)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, cwd=self.folder, env={**os.environ, **self.environment},
+            text=True, cwd=self.folder.parent, env={**os.environ, **self.environment},
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, args=(self._process, self.events), daemon=True)
         self._reader.start()
@@ -177,10 +188,11 @@ class Service:
         raise AssertionError("the process is gone")
 
     def assert_clean(self) -> None:
-        """Nothing but JSON events was logged, and no traceback among them."""
-        for line in list(self.lines):
-            assert "Traceback" not in line, self.output()
-            assert '"exception"' not in line, self.output()
+        """Since it was asked last, nothing but JSON events was logged, and no traceback among them."""
+        seen, self._checked = self._checked, len(self.lines)
+        for line in self.lines[seen : self._checked]:
+            assert "Traceback" not in line, line.replace("\\n", "\n")
+            assert '"exception"' not in line, line
             assert line.startswith("{"), f"not a JSON event: {line}"
 
 

@@ -27,6 +27,7 @@ function newestBelow(offset) {
 onmessage = async ({ data }) => {
   if (data.file) {
     file = data.file;
+    checkpoints.clear();
     return;
   }
   try {

@@ -2,9 +2,12 @@
 
 import { Trouble } from "./trouble.js";
 
+const idle = []; // workers that have done their file: to start one takes longer than to hash a small file
+
 export class Digest {
-  #worker = new Worker(new URL("./digest-worker.js", import.meta.url), { type: "module" });
+  #worker = idle.pop() ?? new Worker(new URL("./digest-worker.js", import.meta.url), { type: "module" });
   #asked = new Map(); // offset → {promise, resolve, reject}
+  #pending = 0; // of those
 
   /** How many bytes from the beginning have been hashed. */
   hashed = 0;
@@ -25,25 +28,32 @@ export class Digest {
   at(offset) {
     if (!this.#asked.has(offset)) {
       this.#asked.set(offset, Promise.withResolvers());
+      this.#pending += 1;
       this.#worker.postMessage({ offset });
     }
     return this.#asked.get(offset).promise;
   }
 
+  /** Gives the worker back; what was asked and not answered is refused. */
   close() {
-    this.#worker.terminate();
-    this.#fail("closed");
+    if (this.#pending === 0 && this.#worker) {
+      idle.push(this.#worker);
+    } else {
+      this.#worker?.terminate();
+      this.#fail("closed");
+    }
+    this.#worker = null;
   }
 
   #heard({ hashed, offset, digest, error }) {
     if (hashed !== undefined) {
       this.hashed = Math.max(this.hashed, hashed);
       this.onprogress();
-    } else if (error) {
-      this.#asked.get(offset).reject(new Trouble("unreadable", error));
-    } else {
-      this.#asked.get(offset).resolve(digest);
+      return;
     }
+    this.#pending -= 1;
+    if (error) this.#asked.get(offset).reject(new Trouble("unreadable", error));
+    else this.#asked.get(offset).resolve(digest);
   }
 
   #fail(detail) {

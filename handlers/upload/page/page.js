@@ -9,7 +9,7 @@ import { Trouble } from "./trouble.js";
 import { Upload } from "./upload.js";
 
 const AT_ONCE = 3;
-const SINGLE_WORDS = "Choose its file, or drop it here, to go on with it. Whoever has this address can do that.";
+const DRAWING = 50; // milliseconds between two drawings; a timer, so that a hidden tab's title goes on too
 const path = document.documentElement.dataset.path;
 const single = location.pathname === path ? null : location.pathname; // the page of one upload
 const find = (id) => document.getElementById(id);
@@ -37,28 +37,24 @@ function add(upload) {
   uploads.set(upload, row);
   find("rows").append(row.element);
   follow(upload, row);
-  survey();
   return upload;
 }
 
-/** Keeps the row, the memory and the listener's ear up to date; draws at most once a frame. */
+/** Keeps the row, the memory and the listener's ear up to date. */
 function follow(upload, row) {
-  let drawn = true;
-  let last = upload.state;
-  let url = upload.url;
+  let { state, url } = upload;
+  let drawing = null;
+  const draw = () => {
+    drawing = null;
+    row.draw();
+    survey();
+  };
   upload.onchange = () => {
     if (upload.url && upload.url !== url) remember(path, upload);
     if (url && (!upload.url || ["stored", "cancelled"].includes(upload.state))) forget(path, url);
-    url = upload.url;
-    if (upload.state !== last) tell(upload);
-    last = upload.state;
-    if (!drawn) return;
-    drawn = false;
-    requestAnimationFrame(() => {
-      drawn = true;
-      row.draw();
-      survey();
-    });
+    if (upload.state !== state) tell(upload);
+    ({ state, url } = upload);
+    drawing ??= setTimeout(draw, DRAWING);
   };
 }
 
@@ -67,10 +63,11 @@ function tell({ name, state, trouble }) {
   if (words) find("news").textContent = `${name}: ${words}`;
 }
 
-/** What concerns all uploads together: the list's frame, the legend and the window's title. */
+/** What concerns all uploads together: the list's frame and the window's title. */
 function survey() {
   const busy = working();
   find("uploads").hidden = uploads.size === 0;
+  if (single) headline([...uploads.keys()][0]);
   const [received, size] = ["received", "size"].map((key) => busy.reduce((sum, upload) => sum + upload[key], 0));
   const percent = size ? `${Math.floor((100 * received) / size)} % · ` : "";
   document.title = `${percent}Upload · Jackfield`;
@@ -99,11 +96,13 @@ const matches = (upload, { file, name }) =>
 
 /** Each file goes to the upload it was chosen for, or that waits for it, or begins a new one. */
 function take(named) {
+  const waiting = unfinished();
   for (const each of named) {
-    const upload = chosenFor ?? unfinished().find((known) => single || matches(known, each));
+    const upload = chosenFor ?? waiting.find((known) => single || matches(known, each));
     if (!upload) start(each);
     else if (upload.resting && upload.state !== "stored") goOn(upload, each.file); // one at work has its file already
   }
+  survey();
 }
 
 function start({ file, name }) {
@@ -159,21 +158,29 @@ async function bringBack(memory) {
 
 /** The page of one upload, which may have been begun by any program. */
 async function open(url) {
+  document.documentElement.dataset.single = "";
   find("zone").hidden = true;
-  find("elsewhere").textContent = "Upload other files";
-  find("elsewhere").href = path;
+  find("other").hidden = false;
   try {
     const facts = await ask(url);
-    find("title").textContent = facts.state === "stored" ? "A stored file" : "An upload";
-    find("lead").textContent = facts.state === "stored" ? "" : SINGLE_WORDS;
     add(new Upload(path, { ...facts, url })).told(facts);
   } catch (trouble) {
-    find("title").textContent = "No such upload";
+    find("title").textContent = trouble.code === "unknown_upload" ? "No such upload" : "An upload";
     find("lead").textContent = trouble.words;
   }
+}
+
+function headline(upload) {
+  if (!upload) return;
+  const stored = upload.state === "stored";
+  find("title").textContent = stored ? "A stored file" : "An upload";
+  find("lead").textContent = stored
+    ? "This is its receipt."
+    : "Choose its file, or drop it here, to go on with it. Whoever has this address can do that.";
 }
 
 listen();
 if (single) await open(single);
 else await Promise.all(recall(path).map(bringBack));
+survey();
 document.documentElement.dataset.ready = ""; // for those who drive the page: it has looked at what there was

@@ -10,7 +10,8 @@ export class Rate {
     const at = performance.now();
     if (bytes < (this.#samples.at(-1)?.bytes ?? 0)) this.#samples = [];
     this.#samples.push({ at, bytes });
-    while (this.#samples.length > 2 && at - this.#samples[0].at > SPAN) this.#samples.shift();
+    // One older than the span stays: the speed is that since then.
+    while (this.#samples.length > 2 && at - this.#samples[1].at > SPAN) this.#samples.shift();
   }
 
   reset() {

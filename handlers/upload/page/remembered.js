@@ -3,22 +3,21 @@
 const key = (path) => `jackfield ${path}`;
 
 /**
- * @typedef {{name: string, size: number, modified: number, url: string, expires: string}} Memory
+ * @typedef {{name: string, size: number, modified: number, url: string}} Memory
  * @param {string} path the handler's
- * @returns {Memory[]} those that have not expired
+ * @returns {Memory[]} the service may have forgotten some of them meanwhile
  */
 export function recall(path) {
   try {
-    const memories = JSON.parse(localStorage.getItem(key(path))) ?? [];
-    return memories.filter(({ expires }) => !expires || Date.parse(expires) > Date.now());
+    return JSON.parse(localStorage.getItem(key(path))) ?? [];
   } catch {
     return []; // no storage here, or not ours: then nothing is remembered
   }
 }
 
 /** @param {string} path @param {Memory} memory */
-export function remember(path, { name, size, modified, url, expires }) {
-  write(path, [...others(path, url), { name, size, modified, url, expires }]);
+export function remember(path, { name, size, modified, url }) {
+  write(path, [...others(path, url), { name, size, modified, url }]);
 }
 
 /** @param {string} path @param {string} url of the upload */

@@ -1,6 +1,6 @@
 /** One upload as the page shows it: its bar, what it does in words, its buttons, and in the end its receipt. */
 
-import { bytes, duration } from "../app/format.js";
+import { bytes, duration, minute } from "../app/format.js";
 import { Rate } from "./rate.js";
 
 const BUTTONS = {
@@ -12,6 +12,8 @@ const BUTTONS = {
   cancelled: ["dismiss"],
 };
 const AT_WORK = ["cancel"];
+const SAID_ALREADY = ["lost", "superseded"]; // their detail says no more than their sentence
+const TICKING = ["sending", "waiting"]; // their words change although nothing happens
 const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken"];
 
 /** Many rows have the same buttons: to those who cannot see the row, each says whose it is. */
@@ -72,9 +74,9 @@ export class Row {
   #follow(state) {
     if (state === "sending") this.#rate.note(this.#upload.received);
     else this.#rate.reset();
-    const counting = state === "waiting";
-    if (counting && !this.#tick) this.#tick = setInterval(() => this.draw(), 1000);
-    if (!counting && this.#tick) this.#tick = clearInterval(this.#tick);
+    const ticking = TICKING.includes(state);
+    if (ticking && !this.#tick) this.#tick = setInterval(() => this.draw(), 1000);
+    if (!ticking && this.#tick) this.#tick = clearInterval(this.#tick);
   }
 
   #bar(visible) {
@@ -95,7 +97,7 @@ export class Row {
     const whole = size === null ? "" : ` of ${bytes(size)}`;
     switch (state) {
       case "parked":
-        return `${bytes(received)}${whole} arrived. Choose the same file to go on.`;
+        return `${bytes(received)}${whole} arrived. Choose the same file to go on${this.#until()}.`;
       case "queued":
         return `${bytes(size)} · waits for its turn`;
       case "connecting":
@@ -117,16 +119,22 @@ export class Row {
     }
   }
 
+  #until() {
+    const { expires } = this.#upload;
+    return expires ? ` before ${minute(new Date(expires))}` : "";
+  }
+
   #pace() {
     const speed = this.#rate.perSecond;
-    if (!speed) return "";
+    if (speed === undefined) return "";
+    if (speed === 0) return " · stalled";
     const left = duration((this.#upload.size - this.#upload.received) / speed);
     return ` · ${bytes(speed)}/s · ${left} left`;
   }
 
   #detail() {
     const { trouble } = this.#upload;
-    const shown = trouble !== null && trouble.code !== "lost";
+    const shown = Boolean(trouble?.detail) && !SAID_ALREADY.includes(trouble.code);
     this.#part("detail").hidden = !shown;
     if (!shown) return;
     this.#part("detail-text").textContent = trouble.detail;
