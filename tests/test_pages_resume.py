@@ -52,6 +52,20 @@ def test_upload_survives_a_killed_service(browser: Browser, tmp_path: Path) -> N
         assert relay.passed - before < 4 * MEBIBYTE  # what was there was not sent again
 
 
+def test_silent_link_is_given_up(browser: Browser, service: Service, tmp_path: Path) -> None:
+    """A link on which nothing comes back for half a minute is left for a new one, and the upload goes on."""
+    file = make(tmp_path, "browser silent.bin", 5 * MEBIBYTE)
+    with relay_to(service.port) as relay, page_of(browser) as page:
+        page.clock.install()
+        open_upload(page, f"{relay.url}/upload")
+        relay.hold_after(3 * MEBIBYTE)  # on each link: the second one has room for the rest
+        page.set_input_files("#files", file)
+        wait_until_durable(page, file.name)
+        page.clock.fast_forward("01:00")
+        expect_state(page, file.name, "stored")
+    assert (service.directory() / file.name).read_bytes() == file.read_bytes()
+
+
 def test_page_loaded_anew_remembers_its_uploads(browser: Browser, service: Service, tmp_path: Path) -> None:
     """After a reload the unfinished upload waits for its file, and goes on when that is chosen."""
     file = make(tmp_path, "browser reload.bin", 5 * MEBIBYTE)

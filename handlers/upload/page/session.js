@@ -7,7 +7,7 @@ import { socketUrl } from "../app/socket.js";
 import { Trouble } from "./trouble.js";
 
 const SILENCE = 30_000; // milliseconds without a word while one is owed: a dead link tells nobody
-const STORING = 120_000; // the same after `end`: to make much safe on a slow disk takes a while
+const STORING = 120_000; // the same when all has arrived: to make much safe on a slow disk takes a while
 const READ = 4 * 1024 * 1024; // bytes of the file in memory at once
 const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
 
@@ -20,7 +20,7 @@ export class Session {
   #watch;
   #heardAt = performance.now();
   #owed = true; // the service has to say something: ready, an ack, the receipt
-  #patience = SILENCE;
+  #ended = false; // `end` was said
   #limits = null; // of `ready`: {piece, window}, once the bytes before `sent` are known to be ours
   #sent = 0;
   #acked = 0;
@@ -98,7 +98,7 @@ export class Session {
 
   async #ack({ offset, durable }) {
     this.#acked = offset;
-    this.#owed = this.#sent > offset || this.#patience === STORING;
+    this.#owed = this.#sent > offset || this.#ended;
     this.#report({ received: offset, durable });
     await this.#pump();
   }
@@ -137,7 +137,7 @@ export class Session {
   async #end() {
     this.#report({ doing: "finishing" });
     const sha256 = await this.#digest.at(this.#file.size);
-    this.#patience = STORING;
+    this.#ended = true;
     this.#say({ type: "end", sha256 });
   }
 
@@ -152,7 +152,8 @@ export class Session {
   }
 
   #listen() {
-    if (!this.#owed || performance.now() - this.#heardAt < this.#patience) return;
+    const patience = this.#ended && this.#acked === this.#file.size ? STORING : SILENCE;
+    if (!this.#owed || performance.now() - this.#heardAt < patience) return;
     this.#outcome.reject(new Trouble("lost", "The service has fallen silent.", { passing: true }));
   }
 }
