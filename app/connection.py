@@ -2,64 +2,28 @@
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, Final, TypeVar
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from app.errors import (
     ABNORMAL,
-    MESSAGE_TOO_BIG,
     NO_CODE,
     TIMED_OUT,
     Close,
     Disconnected,
     Failure,
 )
-from app.frames import check_close_code, cut_reason
+from app.frames import cut_reason
+from app.messages import Messages
 from app.stream import Batch, Stream
 
 SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
 CLOSE_LIMIT: Final = 5.0  # seconds to wait for the peer's half of the closing handshake
-AHEAD_LIMIT: Final = 512 * 1024  # bytes read ahead for a handler that is busy
 _SMALL: Final = 16 * 1024  # a message that an empty transport takes without waiting
 
 _T = TypeVar("_T")
-
-
-class Tap(asyncio.Protocol):
-    """Notes when bytes came, and lets aiohttp's protocol have them: any inbound byte is life."""
-
-    __slots__ = ("heard", "inner", "loop", "received")
-
-    def __init__(self, inner: asyncio.Protocol) -> None:
-        self.inner = inner
-        self.loop = asyncio.get_running_loop()
-        self.heard = self.loop.time()
-        self.received = 0  # bytes on the wire after the handshake
-
-    def data_received(self, data: bytes) -> None:
-        """See the class."""
-        self.heard = self.loop.time()
-        self.received += len(data)
-        self.inner.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        """See the class."""
-        return self.inner.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See the class."""
-        self.inner.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """See the class."""
-        self.inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """See the class."""
-        self.inner.resume_writing()
 
 
 class Connection:
@@ -70,7 +34,7 @@ class Connection:
     """
 
     def __init__(
-        self, request: web.Request, ws: web.WebSocketResponse, source: "Tap | Stream", admitted: Any, max_text: int
+        self, request: web.Request, ws: web.WebSocketResponse, source: Messages | Stream, admitted: Any
     ) -> None:
         assert request.transport is not None
         self.id = secrets.token_hex(4)
@@ -78,17 +42,12 @@ class Connection:
         self.admitted = admitted
         self.transport: asyncio.Transport = request.transport
         self.source = source
+        source.on_ping = self.pong
         self.sent = 0  # bytes of the messages sent
         self._ws = ws
-        self._max_text = max_text
         self._interruption: Close | Disconnected | None = None
         self._told = False
-        self._finishing = False
         self._waiting: asyncio.Task[Any] | None = None  # who is inside a call that may be interrupted
-        self._ahead: deque[WSMessage] = deque()
-        self._ahead_size = 0
-        self._ahead_task: asyncio.Task[None] | None = None
-        self._left: WSMessage | None = None  # what reading ahead has found to be the end
         self._pongs: set[asyncio.Task[None]] = set()
 
     @property
@@ -116,11 +75,13 @@ class Connection:
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
         """The next whole message, text or binary. After `timeout` seconds without one: Failure, close 4408."""
+        source = self.source
+        assert isinstance(source, Messages), "a handler with `buffers` takes from a stream"
         if timeout is None:
-            return await self.interruptible(self._receive())
+            return await self.interruptible(source.next())
         try:
             async with asyncio.timeout(timeout):
-                return await self.interruptible(self._receive())
+                return await self.interruptible(source.next())
         except TimeoutError:
             raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
 
@@ -147,55 +108,6 @@ class Connection:
             except TimeoutError:
                 if not self.stream.paused:
                     raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
-
-    async def _receive(self) -> str | bytes:
-        while self._ahead_task is not None and not self._ahead:
-            # It ends with the next message, since somebody waits for that.
-            await asyncio.shield(self._ahead_task)
-        if self._ahead:
-            message = self._ahead.popleft()
-            self._ahead_size -= _weight(message)
-        else:
-            message = await self._ws.receive()
-        return self._content(message)
-
-    def _content(self, message: WSMessage) -> str | bytes:
-        """What a message of aiohttp's holds; raises for those that are an end."""
-        kind, data = message.type, message.data
-        if kind is WSMsgType.TEXT:
-            if len(data) > self._max_text or (len(data) * 4 > self._max_text < len(data.encode())):
-                raise Close(MESSAGE_TOO_BIG, f"A text may have {self._max_text} bytes")
-            return str(data)
-        if kind is WSMsgType.BINARY:
-            return bytes(data)
-        if kind is WSMsgType.CLOSE:
-            if data:
-                check_close_code(data)
-            raise Disconnected(data or NO_CODE, message.extra or "")
-        code = getattr(data, "code", ABNORMAL)
-        if kind is WSMsgType.ERROR and code != ABNORMAL:
-            raise Close(code, str(data))  # aiohttp has found the fault, and has closed with this code
-        raise Disconnected(ABNORMAL, clean=False)
-
-    def read_ahead(self) -> None:
-        """Receive for a handler that is busy, up to a bound, so that its peer's pings are answered."""
-        idle = self._ahead_task is None and self._left is None and not self._finishing
-        if idle and self._waiting is None and isinstance(self.source, Tap):
-            self._ahead_task = asyncio.create_task(self._read_ahead())
-
-    async def _read_ahead(self) -> None:
-        try:
-            while self._ahead_size < AHEAD_LIMIT:
-                message = await self._ws.receive()
-                self._ahead.append(message)
-                self._ahead_size += _weight(message)
-                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    self._left = message
-                    return
-                if self._waiting is not None:
-                    return
-        finally:
-            self._ahead_task = None
 
     # -- being interrupted
 
@@ -240,8 +152,6 @@ class Connection:
         if self._interruption is not None and not self._told:
             self._told = True
             raise self._interruption
-        if self._left is not None:
-            self._content(self._left)
         await self._send(message)
 
     async def offer(self, message: str) -> bool:
@@ -296,12 +206,7 @@ class Connection:
 
     async def finish(self, end: Close | Disconnected, last_words: str | None) -> None:
         """Close as `end` says, after the last words where there are any, and wait a little for the peer."""
-        self._finishing = True
-        if self._ahead_task is not None:
-            self._ahead_task.cancel()
-        stream = self.source if isinstance(self.source, Stream) else None
-        if stream is not None:
-            stream.discard()
+        self.source.discard()
         if isinstance(end, Disconnected):
             if end.code == ABNORMAL:
                 self.transport.abort()
@@ -311,8 +216,8 @@ class Connection:
             async with asyncio.timeout(CLOSE_LIMIT):
                 if last_words is not None:
                     await self._send(last_words)
-                if stream is not None and (stream.eof or stream.broken):
-                    await self._say_goodbye(stream, end)
+                if self.source.eof or self.source.broken:
+                    await self._say_goodbye(end)
                 else:
                     await self._ws.close(code=end.code, message=cut_reason(end.reason))
         except (TimeoutError, ConnectionError, Disconnected):
@@ -321,21 +226,17 @@ class Connection:
         if self.backlog:  # `close` would wait for ever for a peer that does not read
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, self.abort)
 
-    async def _say_goodbye(self, stream: Stream, end: Close) -> None:
+    async def _say_goodbye(self, end: Close) -> None:
         """Close where no Close frame can be had of the peer: it has shut its side, or broken the protocol.
 
         Our side is shut behind our frame, and what still comes is read and thrown away until the peer
         shuts its own: closing at once would reset the link, and our frame could be lost with it.
         """
         await self._ws.send_frame(end.code.to_bytes(2, "big") + cut_reason(end.reason), WSMsgType.CLOSE)
-        if self.transport.can_write_eof() and not stream.eof:
+        if self.transport.can_write_eof() and not self.source.eof:
             self.transport.write_eof()
-            await stream.shut()
+            await self.source.shut()
 
     def abort(self) -> None:
         """Cut the link without a word."""
         self.transport.abort()
-
-
-def _weight(message: WSMessage) -> int:
-    return len(message.data) + 128 if isinstance(message.data, (str, bytes)) else 128

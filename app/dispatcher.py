@@ -10,14 +10,15 @@ from string import Template
 from typing import Any, Final
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 
 from app import errors
 from app.accept import wants_html
-from app.connection import Connection, Tap
+from app.connection import Connection
 from app.errors import Close, Disconnected, Failure
 from app.handler import Handler
+from app.messages import Messages
 from app.metrics import Metrics
 from app.stream import Stream
 
@@ -99,25 +100,24 @@ class Dispatcher:
         self, request: web.Request, handler: Handler, admitted: Any
     ) -> tuple[web.WebSocketResponse, Connection]:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
-        max_message = max(handler.max_message, handler.max_text) + 1  # aiohttp refuses what reaches its limit
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = [word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols]
-        ws = web.WebSocketResponse(
-            protocols=agreed[:1], autoclose=False, compress=handler.compress, max_msg_size=max_message
-        )
+        ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, compress=handler.compress)
         await ws.prepare(request)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("The link was lost in the handshake")
-        source: Tap | Stream
-        if handler.buffers is None:
-            source = Tap(request.protocol)
+        source: Messages | Stream
+        if handler.buffers is not None:
+            source = Stream(request.protocol, transport, handler.max_text, handler.buffers)
         else:
-            source = Stream(request.protocol, transport, handler.buffers, handler.max_text, lambda _: None)
-        connection = Connection(request, ws, source, admitted, handler.max_text)
-        if isinstance(source, Stream):
-            source.on_ping = connection.pong
+            source = Messages(
+                request.protocol, transport, handler.max_text, handler.max_message, deflate=bool(ws.compress)
+            )
         transport.set_protocol(source)
+        connection = Connection(request, ws, source, admitted)
+        if await _came_early(ws):
+            connection.interrupt(Close(errors.PROTOCOL_ERROR, "Data came before the handshake was answered"))
         return ws, connection
 
     # -- serve and finish
@@ -175,7 +175,6 @@ class Dispatcher:
             await asyncio.sleep(min(self._heartbeat / 4, 1))
             now = loop.time()
             for connection in list(self._lives):
-                connection.read_ahead()
                 source = connection.source
                 if not connection.transport.is_reading():
                     source.heard = now
@@ -207,6 +206,15 @@ class Dispatcher:
     async def _wait(self, seconds: float) -> None:
         if self._lives:
             await asyncio.wait(list(self._lives.values()), timeout=seconds)
+
+
+async def _came_early(ws: web.WebSocketResponse) -> bool:
+    """Whether frames came in one go with the handshake (RFC 6455, 4.1 forbids it): aiohttp has taken those."""
+    try:
+        async with asyncio.timeout(0):  # what is there is given without waiting
+            return (await ws.receive()).type is not WSMsgType.CLOSE
+    except TimeoutError:
+        return False
 
 
 def _tokens(request: web.Request, name: str) -> set[str]:

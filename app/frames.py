@@ -1,12 +1,15 @@
 """Frames of RFC 6455 as a receiver must check them. Pure: bytes in, headers and verdicts out."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy
 
 from app.errors import INVALID_TEXT, NO_CODE, PROTOCOL_ERROR, Close
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 LONGEST_HEADER = 14
 MAX_CONTROL = 125
+_FEW: Final = 512  # bytes up to which Python's integers are faster than calling numpy
 
 _OPCODES = {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
@@ -20,6 +23,7 @@ class Header(NamedTuple):
     mask: bytes
     length: int
     size: int
+    compressed: bool  # the first reserved bit, which permessage-deflate gives this meaning (RFC 7692, 6)
 
 
 def parse_header(data: memoryview) -> Header | None:
@@ -32,7 +36,7 @@ def parse_header(data: memoryview) -> Header | None:
         return None
     first, second = data[0], data[1]
     opcode, length, size = first & 0x0F, second & 0x7F, 6
-    if first & 0x70:
+    if first & 0x30 or (first & 0x40 and opcode not in (TEXT, BINARY)):
         raise Close(PROTOCOL_ERROR, "Reserved bits are set")
     if opcode not in _OPCODES:
         raise Close(PROTOCOL_ERROR, f"Opcode {opcode} is reserved")
@@ -50,7 +54,7 @@ def parse_header(data: memoryview) -> Header | None:
             raise Close(PROTOCOL_ERROR, "A length must be minimal, and below 2^63")
     if available < size:
         return None
-    return Header(bool(first & 0x80), opcode, bytes(data[size - 4 : size]), length, size)
+    return Header(bool(first & 0x80), opcode, bytes(data[size - 4 : size]), length, size, bool(first & 0x40))
 
 
 def check_close_code(code: int) -> None:
@@ -83,11 +87,19 @@ def masked_close(payload: bytes) -> bytes:
     return bytes((0x80 | CLOSE, 0x80 | len(payload), 0, 0, 0, 0)) + payload
 
 
-def unmask_small(payload: bytes, mask: bytes, phase: int) -> bytes:
-    """XOR a few bytes with the mask, `phase` bytes into the frame's payload (RFC 6455, 5.3)."""
+def unmask(payload: memoryview, mask: bytes, phase: int) -> bytes:
+    """A copy of the payload without its mask; it begins `phase` bytes into the frame's (RFC 6455, 5.3)."""
     size = len(payload)
-    key = (mask * (size // 4 + 2))[phase % 4 :][:size]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+    shift = phase % 4
+    key = (mask + mask)[shift : shift + 4]
+    if size < _FEW:
+        number = int.from_bytes(payload, "little") ^ int.from_bytes((key * (size // 4 + 1))[:size], "little")
+        return number.to_bytes(size, "little")
+    padded = numpy.zeros(-(-size // 4), dtype=numpy.uint32)
+    octets = padded.view(numpy.uint8)[:size]
+    octets[:] = numpy.frombuffer(payload, dtype=numpy.uint8)
+    numpy.bitwise_xor(padded, numpy.frombuffer(key, dtype=numpy.uint32), out=padded)
+    return octets.tobytes()
 
 
 def cut_reason(reason: str, limit: int = MAX_CONTROL - 2) -> bytes:

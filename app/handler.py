@@ -15,14 +15,15 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from app.buffers import Buffers
 from app.connection import Connection
 from app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from app.options import Directory, Duration, HandlerOptions, Size
-from app.stream import Batch, Buffers
+from app.stream import Batch
 
 __all__ = [
-    "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure", "Handler",
-    "HandlerOptions", "Kind", "Size",
+    "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
+    "Handler", "HandlerOptions", "Kind", "Size",
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ async def failures(request: web.Request, handler: RequestHandler) -> web.StreamR
         kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After", "Upgrade")}
         return problem(kind, _detail(error), kept)
     except ConnectionError:
-        raise  # the link was lost; there is nobody to answer
+        return problem(errors.BAD_REQUEST, "The link was lost.")  # there is nobody to read it
     except Close as close:  # raised before there was a socket to close
         log.exception("request.failed", detail=f"Close({close.code}) was raised where there is no socket")
         return problem(errors.INTERNAL, "The service failed.")

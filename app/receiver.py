@@ -1,0 +1,213 @@
+"""Receiving: the frames of one socket are parsed here, whatever it carries.
+
+After the handshake the socket's transport is given one of these protocols in the place of aiohttp's. It
+checks the frames (RFC 6455, 5), answers pings at once, however busy the handler is, and knows when
+bytes came: any inbound byte is life. aiohttp goes on doing the sending, and is told of the Close frame
+so that it ends the handshake of closing. What is done with the payload is the subclasses': `Messages`
+puts messages together, `Stream` leaves bulk where the kernel wrote it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from app.errors import ABNORMAL, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Close, Disconnected
+from app.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    LONGEST_HEADER,
+    PING,
+    TEXT,
+    Header,
+    decode_text,
+    masked_close,
+    parse_close,
+    parse_header,
+    unmask,
+)
+
+
+class Receiver(asyncio.BaseProtocol):
+    """What has been received of one socket and not yet taken: items, and then an end.
+
+    `inner` is aiohttp's protocol. `heard` is the loop's time of the last byte; `received` counts bytes of
+    payload; `eof` says that the peer has shut its side, so that no Close frame will come any more.
+    """
+
+    __slots__ = (
+        "_control", "_discarding", "_end", "_frame", "_inner", "_items", "_left", "_loop", "_max_text", "_message",
+        "_paused", "_text", "_transport", "_waiter", "eof", "heard", "on_ping", "received",
+    )  # fmt: skip
+
+    def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int) -> None:
+        self._inner = inner
+        self._transport = transport
+        self._max_text = max_text
+        self._loop = asyncio.get_running_loop()
+        self.on_ping: Callable[[bytes], None] = _ignore
+        self.heard = self._loop.time()
+        self.received = 0
+        self.eof = False
+        self._items: deque[Any] = deque()
+        self._end: Close | Disconnected | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._discarding = False
+        self._paused = False
+        # The frame and the message that are being received.
+        self._frame: Header | None = None
+        self._left = 0
+        self._message = 0  # the opcode of an unfinished message, 0 between messages
+        self._text = bytearray()
+        self._control = b""
+
+    # -- what has come, for the handler's task
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that could be taken, or would be raised, at once."""
+        return bool(self._items) or self._end is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the socket is not read now."""
+        return self._paused
+
+    @property
+    def broken(self) -> bool:
+        """Whether the peer broke the protocol: from there on its bytes have no meaning."""
+        return isinstance(self._end, Close)
+
+    async def _arrival(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def discard(self) -> None:
+        """Throw away what is queued and what still comes; only a Close frame is looked for."""
+        self._discarding = True
+        self._items.clear()
+
+    async def shut(self) -> None:
+        """Until the peer has shut its side, or the link is lost."""
+        while not self.eof:
+            await self._arrival()
+
+    # -- the link, for the loop
+
+    def eof_received(self) -> bool:
+        """Keep the way back open: who has said its end may shut its side and still wait for the answer."""
+        self.eof = True
+        self._finish(Disconnected(ABNORMAL, clean=False))
+        return not self._discarding and self._transport.get_extra_info("sslcontext") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What came before is still delivered; then it is said that the link is gone."""
+        self.eof = True
+        self._finish(Disconnected(ABNORMAL, clean=False))
+        self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Writing is aiohttp's."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Writing is aiohttp's."""
+        self._inner.resume_writing()
+
+    def _finish(self, end: Close | Disconnected) -> None:
+        if self._end is None:
+            self._end = end
+        self._wake()
+
+    # -- frames
+
+    def _parse(self, data: memoryview, start: int, stop: int) -> int:
+        """Take the frames in data[start:stop]; where the first byte stands that waits for more."""
+        while self._end is None:
+            if self._frame is None:
+                header = parse_header(data[start : min(stop, start + LONGEST_HEADER)])
+                if header is None:
+                    return start
+                start += header.size
+                self._begin(header)
+            size = min(self._left, stop - start)
+            if size:
+                self._payload(data, start, size)
+                start += size
+                self._left -= size
+            if self._left:
+                return start
+            self._complete()
+        return stop
+
+    def _begin(self, header: Header) -> None:
+        """A frame begins: is it allowed to stand here? (RFC 6455, 5.4)"""
+        opcode = header.opcode
+        if opcode in (TEXT, BINARY):
+            if self._message:
+                raise Close(PROTOCOL_ERROR, "A message begins inside another")
+            self._message = opcode
+        elif opcode == CONTINUATION and not self._message:
+            raise Close(PROTOCOL_ERROR, "A continuation of nothing")
+        self._check_frame(header)
+        self._frame = header
+        self._left = header.length
+
+    def _check_frame(self, header: Header) -> None:
+        """Refuse what the subclass does not take; raises Close."""
+        if header.compressed:
+            raise Close(PROTOCOL_ERROR, "Reserved bits are set")
+        if header.opcode < CLOSE and self._message == TEXT:
+            self._check_size(header, self._max_text)
+
+    def _check_size(self, header: Header, limit: int) -> None:
+        if len(self._text) + header.length > limit:
+            raise Close(MESSAGE_TOO_BIG, f"A message of this kind may have {limit} bytes")
+
+    def _payload(self, data: memoryview, start: int, size: int) -> None:
+        """Bytes of the current frame, masked."""
+        frame = self._frame
+        assert frame is not None
+        piece = unmask(data[start : start + size], frame.mask, frame.length - self._left)
+        if frame.opcode >= CLOSE:
+            self._control += piece
+        elif not self._discarding:
+            self._text += piece
+
+    def _complete(self) -> None:
+        """A frame is whole."""
+        frame, self._frame = self._frame, None
+        assert frame is not None
+        if frame.opcode < CLOSE:
+            if frame.fin:
+                kind, self._message = self._message, 0
+                self._deliver(kind)
+            return
+        payload, self._control = self._control, b""
+        if frame.opcode == CLOSE:
+            code, reason = parse_close(payload)
+            self._finish(Disconnected(code, reason, clean=not self._message))
+            self._inner.data_received(masked_close(payload))
+        elif frame.opcode == PING:
+            self.on_ping(payload)
+
+    def _deliver(self, kind: int) -> None:
+        """A message is whole: of a text the bytes are in `_text`."""
+        if kind == TEXT:
+            text = decode_text(self._text)
+            self._text.clear()
+            if not self._discarding:
+                self._items.append(text)
+                self._wake()
+
+
+def _ignore(_: bytes) -> None:
+    """Nobody answers yet."""
