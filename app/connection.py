@@ -69,7 +69,7 @@ class Connection:
     @property
     def backlog(self) -> int:
         """Bytes sent and not yet taken by the peer's side of the network."""
-        return self.transport.get_write_buffer_size()
+        return 0 if self.source.lost else self.transport.get_write_buffer_size()
 
     # -- receiving
 
@@ -169,7 +169,7 @@ class Connection:
         self.sent += size
         sending = self._ws.send_str(message) if isinstance(message, str) else self._ws.send_bytes(message)
         try:
-            if size < _SMALL and not self.transport.get_write_buffer_size():
+            if size < _SMALL and not self.backlog:
                 await sending  # cannot wait, so it needs no limit: that saves 2 µs a message
             else:
                 await self._limited(sending)

@@ -76,7 +76,7 @@ def check_origin(allowed: list[str] | tuple[str, ...]) -> Middleware:
         if value is None:
             return await handler(request)
         asked = _authority(value)
-        if asked is not None and (asked in origins or asked[1:] == _host(request, asked[0])):
+        if value in allowed or (asked is not None and (asked in origins or asked[1:] == _host(request, asked[0]))):
             return await handler(request)
         raise Failure(errors.FORBIDDEN_ORIGIN, "Pages of that origin may not use this service.")
 

@@ -38,7 +38,7 @@ class Receiver(asyncio.BaseProtocol):
 
     __slots__ = (
         "_control", "_discarding", "_end", "_frame", "_inner", "_items", "_left", "_loop", "_max_text", "_message",
-        "_paused", "_text", "_transport", "_waiter", "eof", "heard", "on_ping", "received",
+        "_paused", "_text", "_transport", "_waiter", "eof", "heard", "lost", "on_ping", "received",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int) -> None:
@@ -50,6 +50,7 @@ class Receiver(asyncio.BaseProtocol):
         self.heard = self._loop.time()
         self.received = 0
         self.eof = False
+        self.lost = False  # there is no link any more
         self._items: deque[Any] = deque()
         self._end: Close | Disconnected | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -110,7 +111,7 @@ class Receiver(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What came before is still delivered; then it is said that the link is gone."""
-        self.eof = True
+        self.eof = self.lost = True
         self._finish(Disconnected(ABNORMAL, clean=False))
         self._inner.connection_lost(exc)
 

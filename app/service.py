@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from typing import Final, NoReturn
 
@@ -18,6 +19,7 @@ from app.handler import Handler
 from app.metrics import Metrics
 from app.middlewares import check_origin, failures
 from app.probes import PAGES, Probes
+from app.settings import TlsSettings
 
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
@@ -37,6 +39,7 @@ def create_app(settings: Settings) -> web.Application:
     app[HANDLERS] = handlers
     app.add_routes(Probes(list(handlers.values()), dispatcher, metrics).routes())
     app.router.add_static("/assets/app", PAGES)
+    app.on_response_prepare.append(_harden_assets)
     for handler in handlers.values():
         _add(app, dispatcher, handler)
     app.cleanup_ctx.append(lambda _: _lifespans(dispatcher, list(handlers.values())))
@@ -46,6 +49,13 @@ def create_app(settings: Settings) -> web.Application:
 
     app.on_shutdown.append(drain)
     return app
+
+
+async def _harden_assets(request: web.Request, response: web.StreamResponse) -> None:
+    """Modules of one page must be of one version: browsers ask again, and are told that nothing has changed."""
+    if request.path.startswith("/assets/"):
+        response.headers.setdefault("Cache-Control", "no-cache")
+        response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _add(app: web.Application, dispatcher: Dispatcher, handler: Handler) -> None:
@@ -79,6 +89,7 @@ async def run(settings: Settings) -> int:
     """
     log = structlog.get_logger()
     server = settings.server
+    tls = _tls(server.tls)
     stop = asyncio.Event()
     _on_signals(stop)
     runner = web.AppRunner(
@@ -87,11 +98,11 @@ async def run(settings: Settings) -> int:
     )  # fmt: skip
     await runner.setup()
     try:
-        await web.TCPSite(runner, server.host, server.port, backlog=1024).start()
+        await web.TCPSite(runner, server.host, server.port, backlog=1024, ssl_context=tls).start()
     except OSError as error:
         await runner.cleanup()
         raise CannotStart(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}") from error
-    log.info("listening", url=_url(runner))
+    log.info("listening", url=_url(runner, secure=tls is not None))
     await stop.wait()
     log.info("draining")
     # Plain HTTP is answered until the end: the port stays open while the sockets are ended.
@@ -115,9 +126,22 @@ def _on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-def _url(runner: web.AppRunner) -> str:
+def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
+    """TLS 1.2 and newer, as Python's defaults have it. Raises CannotStart where the files do not fit."""
+    if settings is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except (ssl.SSLError, OSError) as error:
+        raise CannotStart(f"the certificate {settings.certificate} cannot be used: {error}") from error
+    return context
+
+
+def _url(runner: web.AppRunner, *, secure: bool) -> str:
     host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in str(host) else f"{scheme}://{host}:{port}"
 
 
 def serve(settings: Settings) -> NoReturn:
