@@ -29,7 +29,7 @@ fix: .venv/test ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 torture: .venv/test ## the long forms of the crash tests
-	$(BIN)/python -m pytest -m torture -o addopts="-p no:jackfield" --timeout 3600 tests
+	$(BIN)/python -m pytest -m torture --timeout 3600 tests
 
 bench: .venv/test ## measure beside the peers (about half an hour)
 	$(BIN)/python -m benchmarks

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from app.handler import Handler
 
 try:
-    import pytest_asyncio as asynchronous
+    from pytest_asyncio import fixture as async_fixture
 except ModuleNotFoundError:  # without it the fixture cannot be used, and the runs of others must not break
-    asynchronous = pytest  # type: ignore[assignment]
+    async_fixture = pytest.fixture  # type: ignore[assignment]
 
 __all__ = ["JackfieldServer", "RunningService", "jackfield_server"]
 
@@ -77,7 +77,7 @@ class JackfieldServer(Protocol):
         """
 
 
-@asynchronous.fixture
+@async_fixture
 async def jackfield_server(tmp_path: Path) -> AsyncIterator[JackfieldServer]:
     """Starts a service with the handlers a test names: `service = await jackfield_server({...})`."""
     async with AsyncExitStack() as stack:
