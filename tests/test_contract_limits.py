@@ -207,7 +207,15 @@ async def test_a_socket_without_bytes_is_idle(outsider: Outsider, sent: bytes) -
     url = await outsider.create(at="/idle")
     opened = await outsider.open(url)
     await opened.binary(sent)
+
+    async def ping() -> None:
+        while True:
+            await opened.send(frame(Opcode.PING, b"here"))
+            await asyncio.sleep(0.1)
+
+    pinging = asyncio.create_task(ping())
     await opened.failed("idle", 4408)
+    pinging.cancel()
     assert (await outsider.ask(url))["offset"] == len(sent)
 
 
@@ -226,18 +234,25 @@ async def test_a_trickle_is_not_idle(outsider: Outsider) -> None:
 
 
 async def test_a_peer_silent_for_two_heartbeats_is_gone(tmp_path: Path) -> None:
-    """Who answers nothing is cut off, the bytes kept; who answers pings stays."""
+    """Who says nothing is cut off, the bytes kept; who answers pings, or only sends bytes, stays."""
     with running_service(tmp_path, server={"heartbeat": 0.3}, pingpong={"interval": "60s"}) as service:
         async with Outsider(service) as outsider:
             url = await outsider.create()
             silent, lively = await outsider.open(url), await outsider.connect("/pingpong")
+            busy = await outsider.open(await outsider.create())
             assert await lively.next() == "ping"
             await silent.binary(b"kept")
             listening = asyncio.create_task(lively.next(30))
-            await silent.ended()
-            done, _ = await asyncio.wait([listening], timeout=0.6)
-            assert not done
+            ending = asyncio.create_task(silent.ended())
+            sent = 0
+            while not ending.done() or sent < 12:
+                await busy.binary(b"x")
+                sent += 1
+                await asyncio.sleep(0.1)
+            await ending
+            assert not listening.done()
             listening.cancel()
+            await busy.finish(b"x" * sent)
             assert (await outsider.ask(url))["offset"] == 4
 
 
