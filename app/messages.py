@@ -5,7 +5,7 @@ import zlib
 from typing import Final
 
 from app.errors import INVALID_TEXT, MESSAGE_TOO_BIG, Close
-from app.frames import BINARY, CLOSE, CONTINUATION, TEXT, Header, unmask
+from app.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, unmask
 from app.receiver import Receiver
 
 AHEAD: Final = 512 * 1024  # bytes received for a handler that is busy; then the socket is not read
@@ -16,13 +16,14 @@ _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
 class Messages(Receiver, asyncio.Protocol):
     """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
 
-    __slots__ = ("_ahead", "_carry", "_compressed", "_inflater", "_max_message")
+    __slots__ = ("_ahead", "_carry", "_compressed", "_inflater", "_max_message", "_small")
 
     def __init__(
         self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, max_message: int, *, deflate: bool
     ) -> None:
         super().__init__(inner, transport, max_text)
         self._max_message = max_message
+        self._small = min(max_text, max_message, MAX_CONTROL)
         self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
         self._compressed = False  # the message that is being received
         self._carry = b""  # a header that is not whole yet
@@ -71,7 +72,7 @@ class Messages(Receiver, asyncio.Protocol):
         if self._frame is not None or self._message or len(data) < 6 or data[0] not in (0x81, 0x82):
             return False
         size = data[1] - 0x80
-        if not 0 <= size <= 125 or len(data) != size + 6:
+        if not 0 <= size <= self._small or len(data) != size + 6:
             return False
         self.received += size
         self._text += unmask(memoryview(data)[6:], data[2:6], 0)

@@ -106,9 +106,7 @@ class Service:
 
     def start(self) -> "Service":
         """Start the process and wait until it says `listening`. A port once chosen is kept."""
-        config = self.folder / "config.yaml"
-        self.settings["server"] = {**self.settings["server"], "port": self.port}
-        config.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        config = self._configure()
         self.events = []
         self._process = subprocess.Popen(
             [*self.prefix, str(COMMAND), "serve", "--config", str(config)],
@@ -120,6 +118,13 @@ class Service:
         self.url = str(self.wait_for("listening", PATIENCE)["url"]).rstrip("/")
         self.port = urlsplit(self.url).port or 0
         return self
+
+    def _configure(self) -> Path:
+        """Write the configuration file."""
+        config = self.folder / "config.yaml"
+        self.settings["server"] = {**self.settings["server"], "port": self.port}
+        config.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        return config
 
     def _read(self, process: subprocess.Popen[str], events: list[dict[str, Any]]) -> None:
         assert process.stderr is not None

@@ -1,0 +1,12 @@
+from app.handler import Connection, Handler, HandlerOptions
+
+
+class Echo(Handler):
+    """Say everything back."""
+
+    class Options(HandlerOptions):  # its section of config.yaml
+        prefix: str = ""
+
+    async def serve(self, connection: Connection) -> None:
+        async for message in connection:  # str where it was text, bytes where it was binary
+            await connection.send(message if isinstance(message, bytes) else self.options.prefix + message)
