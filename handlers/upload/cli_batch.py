@@ -49,13 +49,13 @@ class Batch:
             async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
                 for _ in range(self._arguments.jobs):
                     group.create_task(self._work(session))
+        if left := sum(1 for _ in self._jobs):
+            self._display.say(f"{left} more not tried")
         return self._status()
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
         """Take one job after the other. Several of these share the iterator."""
-        for job in self._jobs:
-            if self._over:
-                break
+        while not self._over and (job := next(self._jobs, None)):
             if isinstance(job, Problem):
                 self._display.failed(job.file, job.reason)
                 self._statuses.append(_FAILED)
@@ -66,7 +66,7 @@ class Batch:
         try:
             receipt = await self._send(session, job)
         except UploadError as error:
-            self._display.failed(job.file, error.detail, job)
+            self._display.failed(job.file, error.detail + self._hint(error, job), job)
             self._over = self._over or isinstance(error, _ENDS_ALL)
             return _STATUS.get(type(error), _FAILED)
         except OSError as error:
@@ -74,6 +74,10 @@ class Batch:
             return _FAILED
         self._display.stored(job, receipt)
         return 0
+
+    def _hint(self, error: UploadError, job: Job) -> str:
+        kept = error.resumable and isinstance(error, NoRoom | Unreachable)
+        return "; run it again to go on" if kept and self._memory and job.file != STDIN else ""
 
     async def _send(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
         arguments = self._arguments

@@ -33,7 +33,7 @@ class Display:
         before = self._notes.get(job)
         self._notes[job] = progress.note
         if progress.note and progress.note != before and not self._quiet:
-            self._say(f"{job.file}: {progress.note}; going on")
+            self.say(f"{job.file}: {progress.note}")
 
     def stored(self, job: Job, receipt: Receipt) -> None:
         """A file is stored: one line on standard output, as `sha256sum` or as JSON."""
@@ -48,12 +48,13 @@ class Display:
         """A file is not stored."""
         if job is not None:
             self._finished(job)
-        self._say(f"{file}: {reason}")
+        self.say(f"{file}: {reason}")
 
     def _finished(self, job: Job) -> None:
         self._notes.pop(job, None)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tell the person, on standard error."""
         print(f"jackfield upload: {text}", file=sys.stderr, flush=True)
 
     def _print(self, line: str) -> None:
@@ -88,7 +89,8 @@ class Terminal(Display):
         if job in self._tasks:
             self._bars.remove_task(self._tasks.pop(job))
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tell the person, on standard error."""
         self._bars.console.print(f"jackfield upload: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def _print(self, line: str) -> None:

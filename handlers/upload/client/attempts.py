@@ -112,7 +112,7 @@ class _Upload:
                 except Lost as trouble:
                     if isinstance(trouble, Gone):
                         self._forget()
-                    self._report(replace(self._last, note=trouble.detail))
+                    self._report(replace(self._last, note=f"{trouble.detail}; trying again"))
                     await self._patience.wait(trouble)
         except UploadError as error:
             if not error.resumable:

@@ -1,10 +1,12 @@
 """The service as an upload sees it: its HTTP requests and its socket, with every fault sorted."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from socket import SHUT_RDWR
 from typing import NamedTuple
 
 import aiohttp
@@ -97,7 +99,8 @@ async def _leave(socket: Socket) -> None:
             await socket.close()
     except TimeoutError:
         if plug is not None:
-            plug.shutdown(2)
+            with suppress(OSError):
+                plug.shutdown(SHUT_RDWR)
 
 
 async def _accept(answer: aiohttp.ClientResponse, status: int) -> None:
@@ -136,6 +139,9 @@ def _sorted(url: URL) -> Iterator[None]:
         raise Rejected("tls", f"{where}: {error}") from error
     except TimeoutError as error:
         raise Lost(f"{where} does not answer") from error
+    except aiohttp.ClientConnectorError as error:
+        number = error.errno or 0  # negative where it is the resolver's
+        raise Lost(f"{where}: {os.strerror(number) if number > 0 else error.strerror}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Lost(f"{where}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:

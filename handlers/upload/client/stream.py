@@ -61,7 +61,6 @@ class Stream:
             self._coming = self._coming or asyncio.ensure_future(self._arrive())
             if not await asyncio.shield(self._coming):
                 return memoryview(b"")
-            self._coming = None
         self._given += 1
         return self._held[self._given - 1].data
 
@@ -98,6 +97,7 @@ class Stream:
         while (chunk := await anext(self._chunks, None)) is not None:
             if chunk:
                 await self._hold(chunk)
+                self._coming = None
                 return True
         return False
 

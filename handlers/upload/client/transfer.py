@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -16,7 +16,6 @@ from handlers.upload.client.service import Socket
 from handlers.upload.client.source import Source
 
 _SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
-_TICK = 0.5  # seconds between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,10 @@ class Transfer:
         self._same = same  # whether the source is known to be the one the first bytes came from
         self._patience = patience
         self._report = report
-        self._sent = self._acked = 0
+        self._sent = self._acked = self._durable = 0
         self._window = self._message_size = 0  # bytes; set by `ready`
-        self._heard = self._advanced = time.monotonic()  # the last word, the last bytes taken
-        self._moved = asyncio.Event()  # set whenever the service acknowledges something
+        self._heard = time.monotonic()  # when the last word came
+        self._moved = asyncio.Event()  # set whenever the service acknowledges more than before
 
     async def run(self) -> Receipt:
         """Hold the conversation. Returns once the service has said that the file is stored."""
@@ -77,13 +76,13 @@ class Transfer:
                 if message["type"] == "ready":
                     await self._begin(message)
                     helpers.append(group.create_task(self._send()))
-                receipt = await self._finish(message)
+                    message = await self._follow()
                 for helper in helpers:
                     helper.cancel()
-                return receipt
-        except ExceptionGroup as group_error:
-            faults = group_error.exceptions
+        except ExceptionGroup as all_faults:
+            faults = all_faults.exceptions
             raise next((fault for fault in faults if not isinstance(fault, Lost)), faults[0]) from None
+        return await self._verified(message)
 
     async def _hear(self, *kinds: str) -> dict[str, Any]:
         """Return the next message of these types. Raises what an error or the socket's end means."""
@@ -100,14 +99,13 @@ class Transfer:
                 case WSMsgType.PING:
                     await self._socket.pong(received.data)
                 case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    number = self._socket.close_code or 1006
-                    raise from_close(number, "", f"the connection ended ({number} {received.extra or ''})")
+                    raise _ended(self._socket.close_code or 1006, received.extra)
 
     async def _begin(self, ready: dict[str, Any]) -> None:
         """Go to where the service is, or ask it to forget what it has when that is not ours."""
         offset = _whole(ready, "offset")
-        self._window = self._wanted_window or _whole(ready, "window")
-        self._message_size = min(_whole(ready, "message_size"), self._window) or 1
+        self._window = self._wanted_window or _whole(ready, "window") or 1
+        self._message_size = min(_whole(ready, "message_size") or 1, self._window)
         if not await self._fits(offset, ready.get("sha256")):
             await self._socket.send_str(json.dumps({"type": "restart"}))
             offset = _whole(await self._hear("ready"), "offset")
@@ -123,13 +121,15 @@ class Transfer:
         ours = await self._source.seek(offset)
         return offset == 0 or (self._same if digest is None else digest == ours)
 
-    async def _finish(self, message: dict[str, Any]) -> Receipt:
-        """Follow the acknowledgements until the receipt, and check that."""
-        while message["type"] != "stored":
-            message = await self._hear("ack", "stored")
-            if message["type"] == "ack":
-                self._take(_whole(message, "offset"), _whole(message, "durable"))
-        receipt = Receipt(_text(message, "name"), _whole(message, "size"), _text(message, "sha256"))
+    async def _follow(self) -> dict[str, Any]:
+        """Follow the acknowledgements, and return the receipt's message."""
+        while (message := await self._hear("ack", "stored"))["type"] == "ack":
+            self._take(_whole(message, "offset"), _whole(message, "durable"))
+        return message
+
+    async def _verified(self, stored: dict[str, Any]) -> Receipt:
+        """Return the receipt, if it is for the bytes of the source."""
+        receipt = Receipt(_text(stored, "name"), _whole(stored, "size"), _text(stored, "sha256"))
         same_size = self._source.size in (None, receipt.size)
         if not same_size or await self._source.seek(receipt.size) != receipt.sha256:
             detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
@@ -137,12 +137,11 @@ class Transfer:
         return receipt
 
     def _take(self, offset: int, durable: int) -> None:
-        if offset > self._acked:
-            self._advanced = time.monotonic()
-        self._acked = offset
+        if (offset, durable) != (self._acked, self._durable):
+            self._moved.set()
+        self._acked, self._durable = offset, durable
         self._source.settle(durable)
         self._patience.reached(offset)
-        self._moved.set()
         self._report(Progress(offset, durable, self._source.size))
 
     async def _send(self) -> None:
@@ -156,7 +155,7 @@ class Transfer:
 
     async def _read(self) -> memoryview:
         while self._source.full:
-            await self._acknowledgement()
+            await self._taken(self._moves())
         began = time.monotonic()
         try:
             return await self._source.read()
@@ -165,38 +164,50 @@ class Transfer:
 
     async def _put(self, message: memoryview) -> None:
         while self._sent + len(message) > self._acked + self._window:
-            await self._acknowledgement()
-        if self._sent == self._acked:
-            self._advanced = time.monotonic()
+            await self._taken(self._moves())
         self._sent += len(message)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await self._socket.send_bytes(message)  # type: ignore[arg-type] # it takes any buffer
+            await self._taken(self._socket.send_bytes(message))  # type: ignore[arg-type] # any buffer will do
 
-    async def _acknowledgement(self) -> None:
+    async def _moves(self) -> None:
+        """Wait until the service has more than it had."""
         self._moved.clear()
         await self._moved.wait()
 
+    async def _taken(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Wait for what only lasts while the service takes no bytes."""
+        try:
+            async with asyncio.timeout(self._patience.limit):
+                await waiting
+        except TimeoutError:
+            raise Lost(f"no bytes were taken for {self._patience.limit:g} s") from None
+
     async def _watch(self) -> None:
-        """Raise Lost when the service is silent although asked, or takes nothing any more."""
-        limit = max(1.0, min(_SILENCE, self._patience.limit))
+        """Raise Lost when the service is silent although it was asked."""
+        limit = min(_SILENCE, self._patience.limit / 2)  # leaves time to try it anew
+        tick = limit / 6
         while True:
             began = time.monotonic()
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(tick)
             now = time.monotonic()
-            if now - began > 2 * _TICK:  # we were stopped, so we could not hear
+            if now - began > 2 * tick:  # we were stopped, so we could not hear
                 self._patience.excuse(now - began)
-                self._heard = self._advanced = now
+                self._heard = now
             if now - self._heard > limit:
                 raise Lost(f"nothing was heard for {limit:g} s")
-            if self._sent > self._acked and now - self._advanced > self._patience.limit:
-                raise Lost(f"no bytes were taken for {self._patience.limit:g} s")
             if now - self._heard > limit / 3:
-                await self._ping()
+                await self._ping(tick)
 
-    async def _ping(self) -> None:
+    async def _ping(self, limit: float) -> None:
         with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(_TICK):  # it has to wait where the connection takes nothing
+            async with asyncio.timeout(limit):  # it has to wait where the connection takes nothing
                 await self._socket.ping()
+
+
+def _ended(number: int, reason: str | None) -> Exception:
+    if number == 1006:
+        return Lost("the connection was lost")
+    return from_close(number, "", f"the service closed the connection: {number} {reason or ''}".rstrip())
 
 
 def _parsed(text: str) -> dict[str, Any]:
