@@ -13,16 +13,16 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.errors import BAD_REQUEST, DRAINING, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE
+from app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
 from app.handler import Buffers, Connection, Failure, Handler
 from handlers.upload import messages
 from handlers.upload.directory import DirectoryStore
+from handlers.upload.many import ManySocket
 from handlers.upload.messages import Promise, parse_promise
-from handlers.upload.names import check_name
+from handlers.upload.open_upload import OpenUpload
 from handlers.upload.settings import UploadOptions
 from handlers.upload.socket import Socket
 from handlers.upload.store import Kept
-from handlers.upload.uploads import Upload as OpenUpload
 from handlers.upload.uploads import Uploads
 
 _SWEEP: Final = 5.0  # seconds; the bytes of what expired leave the disk within 15
@@ -96,7 +96,6 @@ class Upload(Handler):
         if request.content_type == "application/json":
             promise = parse_promise(body)
         elif request.content_type == "text/plain":
-            check_name(body)
             promise = Promise(body, plain=True)
         else:
             raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send application/json, or the name as text/plain.")
@@ -143,17 +142,18 @@ class Upload(Handler):
 
     # -- the socket
 
-    async def admit(self, request: web.Request) -> OpenUpload | Kept:
+    async def admit(self, request: web.Request) -> OpenUpload | Kept | None:
         """An unknown token is refused before the upgrade."""
         token = request.match_info.get("token")
-        if token is None:
-            raise Failure(NOT_FOUND, "A socket is opened on an upload's own path.")
-        return await self.uploads.find(token)
+        return None if token is None else await self.uploads.find(token)
 
     async def serve(self, connection: Connection) -> None:
-        """One socket on one upload."""
-        token = connection.request.match_info["token"]
-        await Socket(connection, token, self.uploads, self.options, self.results).run()
+        """One socket on one upload, or on as many as it creates."""
+        token = connection.request.match_info.get("token")
+        if token is None:
+            await ManySocket(connection, self.uploads, self.options, self.results).run()
+        else:
+            await Socket(connection, token, self.uploads, self.options, self.results).run()
 
     def last_words(self, failure: Failure) -> str | None:
         """Every failure is told in a message of its own; the end of the service is none."""

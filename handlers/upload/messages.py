@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.errors import BAD_MESSAGE, BAD_REQUEST, Failure, Kind
-from handlers.upload.names import check_name
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LARGEST: Final = 2**63 - 1
@@ -43,12 +42,41 @@ class Restart:
     """The client: forget the bytes, begin at 0."""
 
 
-Message = End | Restart
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The client, on a socket of many files: a new upload."""
+
+    promise: Promise
 
 
-def parse(text: str) -> Message:
-    """A client's text message. Raises Failure `bad_message`."""
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The client, likewise: go on with an older one."""
+
+    token: str
+
+
+def parse(text: str) -> End | Restart:
+    """A client's text message on a socket of one upload. Raises Failure `bad_message`."""
+    return _parse_one(_mapping(text, BAD_MESSAGE))
+
+
+def parse_many(text: str) -> Create | Resume | End | Restart:
+    """A client's text message on a socket of many. Raises Failure `bad_message`; a bad name is not told here."""
     fields = _mapping(text, BAD_MESSAGE)
+    match fields.get("type"):
+        case "create":
+            return Create(_promise(fields, BAD_MESSAGE))
+        case "resume":
+            token = fields.get("token")
+            if not isinstance(token, str):
+                raise Failure(BAD_MESSAGE, "`token` must be a string.")
+            return Resume(token)
+        case _:
+            return _parse_one(fields)
+
+
+def _parse_one(fields: dict[str, Any]) -> End | Restart:
     match fields.get("type"):
         case "end":
             return End(_digest(fields, BAD_MESSAGE))
@@ -58,17 +86,18 @@ def parse(text: str) -> Message:
             raise Failure(BAD_MESSAGE, f"A message of type {json.dumps(other)[:40]} is not known here.")
 
 
-def parse_promise(text: str, fault: Kind = BAD_REQUEST) -> Promise:
-    """The JSON of a creation. Raises Failure `fault` or `invalid_name`."""
-    fields = _mapping(text, fault)
+def parse_promise(text: str) -> Promise:
+    """The JSON of a creation over HTTP. Raises Failure `bad_request`; the name is checked where it is created."""
+    return _promise(_mapping(text, BAD_REQUEST), BAD_REQUEST)
+
+
+def _promise(fields: dict[str, Any], fault: Kind) -> Promise:
     name, size = fields.get("name"), fields.get("size")
     if not isinstance(name, str):
         raise Failure(fault, "`name` must be a string.")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST):
         raise Failure(fault, "`size` must be a whole number of bytes.")
-    digest = _digest(fields, fault)
-    check_name(name)
-    return Promise(name, size, digest)
+    return Promise(name, size, _digest(fields, fault))
 
 
 def _mapping(text: str, fault: Kind) -> dict[str, Any]:
@@ -106,10 +135,11 @@ def stored(token: str, receipt: Receipt) -> str:
     return _print(type="stored", token=token, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
 
 
-def error(failure: Failure) -> str:
-    """The server: what went wrong, before it closes."""
+def error(failure: Failure, token: str | None = None) -> str:
+    """The server: what went wrong; `token` says with which upload, where there are many."""
     kind = failure.kind
-    return _print(type="error", status=kind.status, code=kind.code, detail=failure.detail)
+    of = {} if token is None else {"token": token}
+    return _print(type="error", status=kind.status, code=kind.code, detail=failure.detail, **of)
 
 
 def _print(**fields: Any) -> str:

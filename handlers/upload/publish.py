@@ -50,20 +50,37 @@ class Publisher:
         self._observe(time.perf_counter() - begun)
         if size >= _WORTH_A_WORD:
             self._staging.save(key, Manifest(manifest.promise, size, self._staging.now(), digest))
-        path, slash, last = manifest.promise.name.rpartition("/")
-        folders = self._open_folders(path + slash)
+        folders = self._open_folders(manifest.promise.name)
         try:
-            name = self._link(key, folders[-1], last)
+            name = self._link(key, folders[-1], manifest.promise.name)
             try:
                 # All of them: another upload may have made one a moment ago, and not have synced it yet.
                 for folder in folders:
                     os.fsync(folder)
             except OSError:
-                self._unlink(folders[-1], name)
+                self.take_back(name, self._staging.part(key))
                 raise
         finally:
             _close(folders)
-        return self.conclude(key, Receipt(path + slash + name, size, digest))
+        return self.conclude(key, Receipt(name, size, digest))
+
+    def give_name(self, key: str, name: str) -> str:
+        """Link the part to its final name, or to the one it gets instead; nothing is synced."""
+        folders = self._open_folders(name)
+        try:
+            return self._link(key, folders[-1], name)
+        finally:
+            _close(folders)
+
+    def take_back(self, name: str, part: Path) -> None:
+        """Unlink a name that may not outlive a power cut; where that fails, start-up finishes what it finds.
+
+        A name under which another file stands now, or which replaced one, stays.
+        """
+        place = self._staging.directory / name
+        with suppress(OSError):
+            if self._policy != "replace" and os.path.samestat(os.lstat(place), os.lstat(part)):
+                place.unlink()
 
     def conclude(self, key: str, receipt: Receipt) -> Receipt:
         """The last two steps, of a file whose name is durable."""
@@ -122,18 +139,19 @@ class Publisher:
         return folders
 
     def _link(self, key: str, folder: int, name: str) -> str:
-        """Give the part a name in the folder that is free, or may be replaced; which one it was."""
+        """Give the part a name in the folder that is free, or may be replaced; the whole name it was."""
+        path, slash, last = name.rpartition("/")
         if self._policy == "replace":
-            self._replace(key, folder, name)
+            self._replace(key, folder, last)
             return name
-        for candidate in chain([name], alternatives(name)):
+        for candidate in chain([last], alternatives(last)):
             try:
                 os.link(self._staging.part(key), candidate, dst_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
-                if self._policy == "reject" or (candidate == name and _is_folder(name, folder)):
+                if self._policy == "reject" or (candidate == last and _is_folder(last, folder)):
                     raise Failure(NAME_TAKEN, "The name is taken.") from None
             else:
-                return candidate
+                return path + slash + candidate
         raise AssertionError("there is always another name")
 
     def _replace(self, key: str, folder: int, name: str) -> None:
@@ -145,12 +163,6 @@ class Publisher:
         except IsADirectoryError:
             link.unlink()
             raise Failure(NAME_TAKEN, "The name is a folder's.") from None
-
-    def _unlink(self, folder: int, name: str) -> None:
-        """Take a name back that may not outlive a power cut; where that fails, start-up finishes it."""
-        if self._policy != "replace":
-            with suppress(OSError):
-                os.unlink(name, dir_fd=folder)
 
 
 def _close(folders: list[int]) -> None:

@@ -1,32 +1,30 @@
-"""One socket on one upload: the connection's bytes go through the protocol to the store, acks come back."""
+"""A socket on `/upload/<token>`: the connection's bytes go through a session to the store, acks come back."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
-import structlog
 from prometheus_client import Counter
 
 from app.errors import DRAINING, IDLE, NORMAL, SUPERSEDED, TIMED_OUT
 from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
+from handlers.upload.acks import Acks
 from handlers.upload.messages import Receipt
-from handlers.upload.protocol import Bytes, Event, Fail, Finish, Forget, Keep, Left, State, Transfer, Write
+from handlers.upload.protocol import Bytes, Finish, Forget, Left
+from handlers.upload.session import Session
 from handlers.upload.settings import UploadOptions
 from handlers.upload.store import Kept
-from handlers.upload.uploads import Upload, Uploads
+from handlers.upload.uploads import Uploads
 
 BATCH: Final = 2 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
 PATIENCE: Final = 0.02  # seconds to wait for so many
 GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
 LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
-ACK_EVERY: Final = 0.1  # seconds between acks at the most, while bytes come
-
-log = structlog.get_logger()
 
 
 class Socket:
-    """Serves one socket on `/upload/<token>`."""
+    """Serves one socket on one upload, from `ready` to the receipt, or to whatever else ends it."""
 
     def __init__(
         self, connection: Connection, token: str, uploads: Uploads, options: UploadOptions, results: Counter
@@ -35,64 +33,95 @@ class Socket:
         self._token = token
         self._uploads = uploads
         self._options = options
-        self._results = results
-        self._news = asyncio.Event()
-        self._plenty = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self._upload: Upload | None = None
-        self._acked = (-1, -1)
+        found = connection.admitted
+        if isinstance(found, Kept):
+            self._kept: Receipt | None = found.receipt
+            return
+        self._kept = None
+        self._acks = Acks(found.part, options.window // 4, connection.offer)
+        self._session = Session(found, options, results, connection.interrupt, self._acks.moved)
         # A client that keeps to a small window must not wait for a batch that it may not fill.
         self._least = min(BATCH, max(options.window // 4, 1))
 
     async def run(self) -> None:
-        """From `ready` to the receipt, or to whatever else ends it."""
-        found = self._connection.admitted
-        if isinstance(found, Kept):
-            await self._say_stored(found.receipt, plain=True)
-        upload: Upload = found
-        self._upload = upload
+        """See the class. Always ends by raising."""
+        if self._kept is not None:
+            await self._say_stored(self._kept, plain=True)
         failure: BaseException | None = None
         try:
-            await upload.hold(self)
-            if upload.receipt is not None:
-                await self._say_stored(upload.receipt, plain=upload.promise.plain)
-            if upload.part.offset:
-                log.info("upload.resumed", upload=upload.id, offset=upload.part.offset)
-            await self._receive(upload)
+            await self._session.hold()
+            await self._receive()
         except BaseException as error:
             failure = error
             raise
         finally:
-            self._quiet.set()
-            await upload.release(self)
-            await self._last_ack(upload)
-            self._report(upload, failure)
+            await self._session.release(failure)
+            if self._session.upload.receipt is None and self._session.upload.gone is None:
+                await self._acks.send()
 
-    async def _receive(self, upload: Upload) -> None:
-        transfer = Transfer(upload.promise, upload.part.offset, self._options.max_size)
-        await self._connection.send(self._ready(upload))
-        self._acked = (upload.part.offset, upload.part.durable)
-        acknowledging = asyncio.create_task(self._acknowledge(upload))
+    async def _receive(self) -> None:
+        upload = self._session.upload
+        if upload.receipt is not None:
+            await self._say_stored(upload.receipt, plain=upload.promise.plain)
+        await self._connection.send(self._ready())
+        acknowledging = asyncio.create_task(self._acks.run())
         try:
-            while transfer.state is State.RECEIVING:
-                await self._step(upload, transfer)
+            while self._session.receiving:
+                await self._step()
         except Failure as failure:
             if failure.kind in (SUPERSEDED, DRAINING):
-                await self._use_what_came(upload, transfer, GRACE if failure.kind is DRAINING else 0)
+                await self._use_what_came(GRACE if failure.kind is DRAINING else 0)
             raise
         finally:
             acknowledging.cancel()
 
-    async def _use_what_came(self, upload: Upload, transfer: Transfer, grace: float) -> None:
+    def _ready(self) -> str:
+        upload, options = self._session.upload, self._options
+        return messages.ready(
+            self._token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
+        )
+
+    # -- one turn: take what has come, and do what the session says
+
+    async def _step(self) -> None:
+        try:
+            await self._use(self._connection.take(self._least, PATIENCE, self._options.idle_timeout))
+        except Failure as failure:
+            if failure.kind is TIMED_OUT:
+                raise Failure(IDLE, failure.detail) from None
+            raise
+
+    async def _use(self, taken: Awaitable[Batch | str]) -> None:
+        try:
+            item = await taken
+        except Disconnected as end:
+            effect = await self._session.receive(Left(end.code, end.clean))
+            if isinstance(effect, Finish):
+                # After a client's Close frame there is only our own to say it with.
+                raise Close(NORMAL, _closing(await self._finish(effect))) from None
+            raise
+        if isinstance(item, Batch):
+            try:
+                await self._session.receive(Bytes(item.size), item.views)
+            finally:
+                item.release()
+            return
+        match await self._session.receive(messages.parse(item)):
+            case Forget():
+                await self._connection.send(self._ready())
+            case Finish() as finish:
+                await self._say_stored(await self._finish(finish), plain=self._session.upload.promise.plain)
+
+    async def _use_what_came(self, grace: float) -> None:
         """Somebody else ends this session: what has arrived is kept all the same.
 
         With a `grace` in seconds that is also what the kernel still has: until nothing comes for so long.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LAST_TURN
-        while transfer.state is State.RECEIVING and loop.time() < deadline:
+        while self._session.receiving and loop.time() < deadline:
             try:
-                await self._use(upload, transfer, self._within(grace))
+                await self._use(self._within(grace))
             except TimeoutError:
                 return
 
@@ -100,124 +129,18 @@ class Socket:
         async with asyncio.timeout(seconds):
             return await self._connection.stream.next()  # does not wait for what is there already
 
-    def _ready(self, upload: Upload) -> str:
-        options = self._options
-        return messages.ready(
-            self._token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
-        )
-
-    # -- one turn: take what has come, ask the protocol, do what it says
-
-    async def _step(self, upload: Upload, transfer: Transfer) -> None:
+    async def _finish(self, finish: Finish) -> Receipt:
+        finishing = self._session.finish(finish.sha256, self._uploads.stored)
         try:
-            taken = self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
-            await self._use(upload, transfer, taken)
-        except Failure as failure:
-            if failure.kind is TIMED_OUT:
-                raise Failure(IDLE, failure.detail) from None
-            raise
-
-    async def _use(self, upload: Upload, transfer: Transfer, taken: Awaitable[Batch | str]) -> None:
-        try:
-            item = await taken
-        except Disconnected as end:
-            await self._do(upload, transfer, Left(end.code, end.clean), [])
-            raise
-        if isinstance(item, str):
-            await self._do(upload, transfer, messages.parse(item), [])
-            return
-        try:
-            await self._do(upload, transfer, Bytes(item.size), item.views)
-        finally:
-            item.release()
-
-    async def _do(self, upload: Upload, transfer: Transfer, event: Event, views: list[memoryview]) -> None:
-        for effect in transfer.receive(event):
-            match effect:
-                case Write(size):
-                    await upload.write(self, first(views, size), size)
-                    self.progressed()
-                case Forget():
-                    await upload.restart(self)
-                    await self._connection.send(self._ready(upload))
-                case Finish(sha256):
-                    await self._finish(upload, sha256, by_close=isinstance(event, Left))
-                case Fail(failure):
-                    raise failure
-                case Keep():
-                    return
-
-    async def _finish(self, upload: Upload, sha256: str | None, *, by_close: bool) -> None:
-        expected = [digest for digest in (upload.promise.sha256, sha256) if digest is not None]
-        finishing = upload.finish(self, expected, self._uploads.stored)
-        try:
-            receipt = await self._connection.interruptible(_wait(finishing))
+            return await self._connection.interruptible(_wait(finishing))
         except Failure as failure:
             if failure.kind is not DRAINING or finishing.done():
                 raise
-            receipt = await _wait(finishing)  # the service ends, and this ends well
-        if by_close:  # after a client's Close frame there is only our own
-            raise Close(NORMAL, _closing(receipt))
-        await self._say_stored(receipt, plain=upload.promise.plain)
+            return await _wait(finishing)  # the service ends, and this ends well
 
     async def _say_stored(self, receipt: Receipt, *, plain: bool) -> None:
         await self._connection.send(messages.stored(self._token, receipt))
         raise Close(NORMAL, _closing(receipt) if plain else "")
-
-    # -- acks: only the newest counts, and no ack ever holds up the receiving
-
-    def progressed(self) -> None:
-        """There is something to acknowledge; much of it at once, since a client waits for its window."""
-        self._news.set()
-        if self._upload is not None and self._upload.part.offset - self._acked[0] >= self._options.window // 4:
-            self._plenty.set()
-
-    async def quiet(self) -> None:
-        """Until this session will not write any more."""
-        await self._quiet.wait()
-
-    def end(self, failure: Failure) -> None:
-        """Somebody else has ended this session."""
-        self._connection.interrupt(failure)
-
-    async def _acknowledge(self, upload: Upload) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            if not await self._ack(upload):
-                self._news.set()  # the peer is slow to read: once more, a little later
-            self._plenty.clear()
-            try:
-                async with asyncio.timeout(ACK_EVERY):
-                    await self._plenty.wait()
-            except TimeoutError:
-                continue
-
-    async def _ack(self, upload: Upload) -> bool:
-        state = (upload.part.offset, upload.part.durable)
-        if state == self._acked:
-            return True
-        if not await self._connection.offer(messages.ack(*state)):
-            return False
-        self._acked = state
-        return True
-
-    async def _last_ack(self, upload: Upload) -> None:
-        if upload.receipt is None and upload.gone is None:
-            await self._ack(upload)
-
-    # -- what is written down of it
-
-    def _report(self, upload: Upload, failure: BaseException | None) -> None:
-        receipt = upload.receipt
-        if receipt is not None:
-            log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
-            self._results.labels("stored").inc()
-        elif isinstance(failure, Failure):
-            log.info("upload.failed", upload=upload.id, failure=failure.kind.code, offset=upload.part.offset)
-            self._results.labels(failure.kind.code).inc()
-        else:
-            log.info("upload.left", upload=upload.id, offset=upload.part.offset)
 
 
 def _closing(receipt: Receipt) -> str:
@@ -228,16 +151,3 @@ def _closing(receipt: Receipt) -> str:
 async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
     """What it comes to; being cancelled here does not cancel it."""
     return await asyncio.shield(finishing)
-
-
-def first(views: list[memoryview], size: int) -> list[memoryview]:
-    """The first `size` bytes of all views."""
-    if sum(map(len, views)) == size:
-        return views
-    kept = []
-    for view in views:
-        if not size:
-            break
-        kept.append(view[:size])
-        size -= len(kept[-1])
-    return kept

@@ -4,6 +4,7 @@
     .incoming/<key>.part       the bytes of an open upload
     .incoming/<key>.upload     its manifest, JSON
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
+    .incoming/<key>.intent     of a small file that is being published with others: what its receipt will be
     .incoming/<key>.link       a name in passing, while a file is replaced
     .incoming/*.new            a small file that is being written
 
@@ -117,6 +118,10 @@ class Staging:
         """Where the receipt is."""
         return self.folder / f"{key}.receipt"
 
+    def intent(self, key: str) -> Path:
+        """Where it stands what a small file will be."""
+        return self.folder / f"{key}.intent"
+
     def link(self, key: str) -> Path:
         """A second name of the part, while it replaces a file."""
         return self.folder / f"{key}.link"
@@ -162,8 +167,29 @@ class Staging:
 
     def remove(self, key: str) -> None:
         """Throw an upload away: the manifest first, since bytes without one are nobody's."""
-        for path in (self.manifest(key), self.link(key), self.part(key)):
+        for path in (self.manifest(key), self.intent(key), self.link(key), self.part(key)):
             path.unlink(missing_ok=True)
+
+    def load_intent(self, key: str) -> Receipt | None:
+        """What was intended; None where it cannot be read: then it was never durable."""
+        try:
+            return Receipt(**json.loads(self._read(self.intent(key))))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_new(self, path: Path, data: bytes, *, sync: bool, mtime: float | None = None) -> None:
+        """A file that was not there before; its folder is not synced."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            with open(fd, "wb", buffering=0, closefd=False) as file:
+                while data:
+                    data = data[file.write(data) :]
+            if mtime is not None:
+                os.utime(fd, (mtime, mtime))
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _read(self, path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

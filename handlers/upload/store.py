@@ -88,6 +88,12 @@ class Store(Protocol):
     async def create(self, key: str, promise: Promise) -> Part:
         """A new part, durable before this returns."""
 
+    def create_lazily(self, key: str, promise: Promise) -> Part:
+        """A new part that is durable only after its first `sync`, or once it is published; this does not wait.
+
+        A part of a few kilobytes may be published without ever having been durable as a part.
+        """
+
     async def receipt(self, key: str) -> Kept | None:
         """The receipt that was given for this key, while it is kept."""
 

@@ -1,0 +1,143 @@
+"""Publishing many small files with two syncs. Blocking calls; the order of the steps is the product here too."""
+
+import ctypes
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from app.errors import Failure
+from handlers.upload.messages import Receipt
+from handlers.upload.publish import Publisher
+from handlers.upload.staging import Staging, sync_folder
+
+_FEW: Final = 4
+"""Files up to which each is synced for itself: syncing the file system pays for everybody's bytes."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A small file, verified, in memory."""
+
+    key: str
+    name: str
+    data: bytes
+    sha256: str
+
+
+Results = dict[str, Receipt | Exception]
+
+
+class GroupPublisher:
+    """Puts whole small files under their final names, many at a time."""
+
+    def __init__(self, staging: Staging, publisher: Publisher) -> None:
+        self._staging = staging
+        self._publisher = publisher
+
+    def publish(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
+        """Make each file safe: the steps of `Publisher.publish`, taken for all together.
+
+        1. Write the bytes and, beside them, what is intended: name, size, digest.
+        2. Sync: from here on a crash is finished at start-up, by these intents.
+        3. Link the final names. An intent that got another name is written anew.
+        4. Sync: the names outlive a power cut.
+        5. The intents become the receipts, the parts go. Neither needs a sync: an intent says the same
+           as a receipt, once the file that it describes is there.
+
+        A file that fails, fails for itself: its exception stands in its place. A sync that fails fails all.
+        """
+        few = len(group) < _FEW or not _SYNCFS_TELLS
+        results: Results = {}
+        self._for_each(group, results, lambda whole: self._stage(whole, sync=few))
+        self._sync(results, few, [self._staging.folder])
+        self._for_each(group, results, lambda whole: self._link(whole, sync=few))
+        self._sync(results, few, self._folders(group))
+        for whole in group:
+            self._settle(whole.key, results[whole.key])
+        return [results[whole.key] for whole in group]
+
+    def _for_each(self, group: Sequence[Whole], results: Results, step: Callable[[Whole], Receipt]) -> None:
+        for whole in group:
+            if isinstance(results.get(whole.key), Exception):
+                continue
+            try:
+                results[whole.key] = step(whole)
+            except (Failure, OSError) as error:
+                results[whole.key] = error
+
+    def _stage(self, whole: Whole, *, sync: bool) -> Receipt:
+        self._staging.write_new(self._staging.part(whole.key), whole.data, sync=sync)
+        receipt = Receipt(whole.name, len(whole.data), whole.sha256)
+        self._intend(whole.key, receipt, sync=sync)
+        return receipt
+
+    def _intend(self, key: str, receipt: Receipt, *, sync: bool) -> None:
+        data = json.dumps(asdict(receipt)).encode()
+        self._staging.write_new(self._staging.intent(key), data, sync=sync, mtime=self._staging.now())
+
+    def _link(self, whole: Whole, *, sync: bool) -> Receipt:
+        name = self._publisher.give_name(whole.key, whole.name)
+        receipt = Receipt(name, len(whole.data), whole.sha256)
+        if name != whole.name:
+            try:
+                self._staging.intent(whole.key).unlink()
+                self._intend(whole.key, receipt, sync=sync)
+            except OSError:
+                self._publisher.take_back(name, self._staging.part(whole.key))
+                raise
+        return receipt
+
+    def _folders(self, group: Sequence[Whole]) -> Iterable[Path]:
+        """All that a new entry may have been made in: from the target directory down, and staging."""
+        folders = {self._staging.folder, self._staging.directory}
+        for whole in group:
+            folders.update(self._staging.directory / parent for parent in Path(whole.name).parents)
+        return folders
+
+    def _sync(self, results: Results, few: bool, folders: Iterable[Path]) -> None:
+        """Where it fails nothing is believed: every file of the group has failed."""
+        try:
+            if few:
+                for folder in folders:
+                    if folder.is_dir():
+                        sync_folder(folder)
+            else:
+                sync_file_system(self._staging.folder)
+        except OSError as error:
+            for key, result in results.items():
+                if isinstance(result, Receipt):
+                    self._publisher.take_back(result.name, self._staging.part(key))
+                    results[key] = error
+
+    def _settle(self, key: str, result: Receipt | Exception) -> None:
+        if isinstance(result, Receipt):
+            os.replace(self._staging.intent(key), self._staging.receipt(key))
+            self._staging.part(key).unlink(missing_ok=True)
+        else:
+            self._staging.remove(key)
+
+
+def sync_file_system(folder: Path) -> None:
+    """syncfs(2): all that was written to the folder's file system is durable. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(fd)
+
+
+def _syncfs_tells() -> bool:
+    """Whether syncfs says that writing failed: Linux does since 5.8."""
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return hasattr(_libc, "syncfs") and version is not None and (int(version[1]), int(version[2])) >= (5, 8)
+
+
+_SYNCFS_TELLS: Final = _syncfs_tells()
