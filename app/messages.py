@@ -8,15 +8,13 @@ from app.errors import INVALID_TEXT, MESSAGE_TOO_BIG, Close
 from app.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, unmask
 from app.receiver import Receiver
 
-AHEAD: Final = 512 * 1024  # bytes received for a handler that is busy; then the socket is not read
-_OVERHEAD: Final = 128  # counted for each message, so that empty ones are bounded too
 _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
 
 
 class Messages(Receiver, asyncio.Protocol):
     """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
 
-    __slots__ = ("_ahead", "_carry", "_compressed", "_inflater", "_max_message", "_small")
+    __slots__ = ("_carry", "_compressed", "_inflater", "_max_message", "_small")
 
     def __init__(
         self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, max_message: int, *, deflate: bool
@@ -27,7 +25,6 @@ class Messages(Receiver, asyncio.Protocol):
         self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
         self._compressed = False  # the message that is being received
         self._carry = b""  # a header that is not whole yet
-        self._ahead = 0
 
     async def next(self) -> str | bytes:
         """The next message. Raises Disconnected when the peer has left, Close where it broke the protocol."""
@@ -36,21 +33,8 @@ class Messages(Receiver, asyncio.Protocol):
                 raise self._end
             await self._arrival()
         item: str | bytes = self._items.popleft()
-        self._ahead -= len(item) + _OVERHEAD
-        if self._ahead < AHEAD // 2:
-            self._resume()
+        self._took(item)
         return item
-
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self.heard = self._loop.time()  # the time in which we did not read does not count
-            self._transport.resume_reading()
-
-    def discard(self) -> None:
-        """See `Receiver`."""
-        super().discard()
-        self._resume()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -97,17 +81,11 @@ class Messages(Receiver, asyncio.Protocol):
     def _deliver(self, kind: int) -> None:
         if self._compressed:
             self._text = self._inflate(self._limit(kind))
-        if kind == BINARY and not self._discarding:
-            self._items.append(bytes(self._text))
+        if kind == BINARY:
+            self._put(bytes(self._text))
             self._text.clear()
-            self._wake()
         else:
             super()._deliver(kind)
-        if self._items:
-            self._ahead += len(self._items[-1]) + _OVERHEAD
-            if self._ahead > AHEAD and not self._paused:
-                self._paused = True
-                self._transport.pause_reading()
 
     def _inflate(self, limit: int) -> bytearray:
         assert self._inflater is not None

@@ -10,7 +10,7 @@ puts messages together, `Stream` leaves bulk where the kernel wrote it.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from app.errors import ABNORMAL, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Close, Disconnected
 from app.frames import (
@@ -28,6 +28,9 @@ from app.frames import (
     unmask,
 )
 
+AHEAD: Final = 512 * 1024  # bytes of messages received for a handler that is busy; then the socket is not read
+_OVERHEAD: Final = 128  # counted for each message, so that empty ones are bounded too
+
 
 class Receiver(asyncio.BaseProtocol):
     """What has been received of one socket and not yet taken: items, and then an end.
@@ -37,8 +40,8 @@ class Receiver(asyncio.BaseProtocol):
     """
 
     __slots__ = (
-        "_control", "_discarding", "_end", "_frame", "_inner", "_items", "_left", "_loop", "_max_text", "_message",
-        "_paused", "_text", "_transport", "_waiter", "eof", "heard", "lost", "on_ping", "received",
+        "_ahead", "_control", "_discarding", "_end", "_frame", "_inner", "_items", "_left", "_loop", "_max_text",
+        "_message", "_paused", "_text", "_transport", "_waiter", "eof", "heard", "lost", "on_ping", "received",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int) -> None:
@@ -56,6 +59,7 @@ class Receiver(asyncio.BaseProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._discarding = False
         self._paused = False
+        self._ahead = 0  # bytes of whole messages among the items
         # The frame and the message that are being received.
         self._frame: Header | None = None
         self._left = 0
@@ -95,6 +99,9 @@ class Receiver(asyncio.BaseProtocol):
         """Throw away what is queued and what still comes; only a Close frame is looked for."""
         self._discarding = True
         self._items.clear()
+        self._text.clear()
+        self._ahead = 0
+        self._resume()
 
     async def shut(self) -> None:
         """Until the peer has shut its side, or the link is lost."""
@@ -170,7 +177,7 @@ class Receiver(asyncio.BaseProtocol):
             self._check_size(header, self._max_text)
 
     def _check_size(self, header: Header, limit: int) -> None:
-        if len(self._text) + header.length > limit:
+        if len(self._text) + header.length > limit and not self._discarding:
             raise Close(MESSAGE_TOO_BIG, f"A message of this kind may have {limit} bytes")
 
     def _payload(self, data: memoryview, start: int, size: int) -> None:
@@ -205,9 +212,34 @@ class Receiver(asyncio.BaseProtocol):
         if kind == TEXT:
             text = decode_text(self._text)
             self._text.clear()
-            if not self._discarding:
-                self._items.append(text)
-                self._wake()
+            self._put(text)
+
+    def _put(self, message: str | bytes) -> None:
+        """A whole message for the handler; too many of them, and the socket is not read for a while."""
+        if self._discarding:
+            return
+        self._items.append(message)
+        self._ahead += len(message) + _OVERHEAD
+        self._wake()
+        if self._ahead > AHEAD:
+            self._pause()
+
+    def _took(self, message: str | bytes) -> None:
+        self._ahead -= len(message) + _OVERHEAD
+        if self._paused and self._ahead < AHEAD // 2:
+            self._resume()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.heard = self._loop.time()  # the time in which we did not read does not count
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
 
 def _ignore(_: bytes) -> None:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from app import logs
 from app.config import Settings
+from app.cors import allow_origins
 from app.dispatcher import Dispatcher
 from app.errors import CannotStart
 from app.handler import Handler
@@ -34,7 +35,14 @@ def create_app(settings: Settings) -> web.Application:
         name: section.factory(name, section.path, section.options, metrics.registry)
         for name, section in settings.handlers.items()
     }
-    app = web.Application(middlewares=[failures, check_origin(server.allowed_origins), dispatcher.only_way_in])
+    app = web.Application(
+        middlewares=[
+            allow_origins(server.allowed_origins),
+            failures,
+            check_origin(server.allowed_origins),
+            dispatcher.only_way_in,
+        ]
+    )
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
     app.add_routes(Probes(list(handlers.values()), dispatcher, metrics).routes())

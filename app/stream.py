@@ -11,7 +11,7 @@ from typing import Final
 from app.buffers import SLAB, Buffers, Slab
 from app.errors import Close
 from app.frames import CLOSE, TEXT
-from app.receiver import Receiver
+from app.receiver import AHEAD, Receiver
 
 _LEAST_ROOM: Final = 32 * 1024  # a slab with less room left is full: reading on in crumbs costs more
 _CRUMB: Final = 1024  # bytes to read into when the budget is spent and the kernel insists
@@ -85,6 +85,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         item = self._items[0]
         if isinstance(item, str):
             self._items.popleft()
+            self._took(item)
             return item
         return self._take_batch()
 
@@ -125,7 +126,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._pending = 0
         for chunk in chunks:
             self._drop(chunk.slab)
-        self._resume()
+        self._resume()  # now that there is memory
 
     # -- receiving, by the event loop
 
@@ -195,22 +196,18 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     def _pause(self) -> None:
         if self._paused:
             return
-        self._paused = True
-        self._transport.pause_reading()
-        if self._slabs < self._buffers.share:
+        super()._pause()
+        if self._buffers.spent and self._slabs < self._buffers.share:
             self._buffers.wait(self._resume)  # others hold the memory
         self._wake()
 
     def _resume(self) -> None:
-        if not self._paused or self._slabs >= self._buffers.share:
+        if not self._paused or self._slabs >= self._buffers.share or self._ahead > AHEAD:
             return
         if self._buffers.spent:
             self._buffers.wait(self._resume)
-            return
-        self._paused = False
-        self.heard = self._loop.time()  # the time in which we did not read does not count
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        else:
+            super()._resume()
 
     # -- frames
 

@@ -71,9 +71,10 @@ class JackfieldServer(Protocol):
     ) -> Awaitable[RunningService]:
         """Start one with these handlers, written as in config.yaml, or with whole settings.
 
-        `server` are settings of that section, as in `heartbeat="1s"`. Relative paths are relative to the
-        test's `tmp_path`. Whatever the settings say, the port is a free one. Raises app.config.ConfigError
-        for a wrong configuration, and CannotStart where a handler cannot open what it needs.
+        `server` are settings of that section, as in `heartbeat="1s"`; `shutdown_timeout` is 1 s where it is
+        not given. Relative paths are relative to the test's `tmp_path`. Whatever the settings say, the port
+        is a free one. Raises app.config.ConfigError for a wrong configuration, and CannotStart where a
+        handler cannot open what it needs.
         """
 
 
@@ -97,7 +98,7 @@ def _settings(
     from app.config import Settings, build
 
     if not isinstance(handlers, Settings):
-        return build({"server": server, "handlers": handlers}, folder)
+        return build({"server": {"shutdown_timeout": "1s", **server}, "handlers": handlers}, folder)
     if server:
         raise pytest.UsageError("whole settings have their `server` in them")
     return handlers

@@ -22,12 +22,16 @@ class Acks:
         self._offer = offer
         self._news = asyncio.Event()
         self._plenty = asyncio.Event()
-        self._told = (part.offset, part.durable)
+        self._told: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """`ready` has been sent: what it said is known, and from now on there may be acks."""
+        self._told = (self._part.offset, self._part.durable)
 
     def moved(self) -> None:
         """There is something to acknowledge."""
         self._news.set()
-        if self._part.offset - self._told[0] >= self._often:
+        if self._told is not None and self._part.offset - self._told[0] >= self._often:
             self._plenty.set()
 
     async def run(self) -> None:
@@ -47,7 +51,7 @@ class Acks:
     async def send(self) -> bool:
         """Send one now, where there is anything new; False when the peer is too slow for it."""
         state = (self._part.offset, self._part.durable)
-        if state == self._told:
+        if self._told is None or state == self._told:
             return True
         if not await self._offer(messages.ack(*state)):
             return False

@@ -135,6 +135,8 @@ class ManySocket:
             slot.token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
         )
         self._say(slot, text)
+        if slot.acks is not None:
+            slot.acks.begin()
 
     async def _bytes(self, batch: Batch) -> None:
         slot = self._taking("Bytes")

@@ -8,7 +8,6 @@ from typing import Any, Final
 from app.errors import BAD_MESSAGE, BAD_REQUEST, Failure, Kind
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_LARGEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _promise(fields: dict[str, Any], fault: Kind) -> Promise:
     name, size = fields.get("name"), fields.get("size")
     if not isinstance(name, str):
         raise Failure(fault, "`name` must be a string.")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST):
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise Failure(fault, "`size` must be a whole number of bytes.")
     return Promise(name, size, _digest(fields, fault))
 

@@ -64,6 +64,7 @@ class Socket:
         if upload.receipt is not None:
             await self._say_stored(upload.receipt, plain=upload.promise.plain)
         await self._connection.send(self._ready())
+        self._acks.begin()
         acknowledging = asyncio.create_task(self._acks.run())
         try:
             while self._session.receiving:
