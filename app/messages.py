@@ -53,7 +53,7 @@ class Messages(Receiver, asyncio.Protocol):
 
     def _take_small(self, data: bytes) -> bool:
         """What nearly always comes is one short frame with a whole message; looked at once, it costs half."""
-        if self._frame is not None or self._message or len(data) < 6 or data[0] not in (0x81, 0x82):
+        if self._frame is not None or self._message or self._discarding or len(data) < 6 or data[0] not in (0x81, 0x82):
             return False
         size = data[1] - 0x80
         if not 0 <= size <= self._small or len(data) != size + 6:

@@ -197,7 +197,8 @@ class Receiver(asyncio.BaseProtocol):
         if frame.opcode < CLOSE:
             if frame.fin:
                 kind, self._message = self._message, 0
-                self._deliver(kind)
+                if not self._discarding:  # its beginning may be gone: it need not be text any more
+                    self._deliver(kind)
             return
         payload, self._control = self._control, b""
         if frame.opcode == CLOSE:
@@ -216,8 +217,6 @@ class Receiver(asyncio.BaseProtocol):
 
     def _put(self, message: str | bytes) -> None:
         """A whole message for the handler; too many of them, and the socket is not read for a while."""
-        if self._discarding:
-            return
         self._items.append(message)
         self._ahead += len(message) + _OVERHEAD
         self._wake()

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,28 @@ from prometheus_client import CollectorRegistry
 
 from app import errors
 from app.handler import Buffers, CannotStart, Close, Connection, Disconnected, Failure, Handler, HandlerOptions, Kind
+from app.testing import RunningService
+from tests.support.rawsocket import RawSocket
 
 KINDS = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, Kind)}
 """The whole vocabulary of failures."""
 
 MIB = 2**20
+
+
+def sections(*names: str) -> dict[str, dict[str, str]]:
+    """The `handlers` of a configuration with these classes of this module, each at its own path: /echo, /busy."""
+    return {name: {"use": f"{__name__}:{name.title()}", "path": f"/{name}"} for name in names}
+
+
+@asynccontextmanager
+async def raw(service: RunningService, path: str) -> AsyncIterator[RawSocket]:
+    """A socket on which the test says every frame itself."""
+    opened = await RawSocket.connect(service.port)
+    try:
+        yield await opened.upgrade(path)
+    finally:
+        await opened.dispose()
 
 
 class Echo(Handler):
@@ -96,6 +113,24 @@ class Busy(Handler):
             raise
         finally:
             self.ends.append(end)
+
+
+class Scripted(Handler):
+    """Does what a test gives it as `script`."""
+
+    script: Callable[[Connection], Awaitable[None]]
+
+    async def serve(self, connection: Connection) -> None:
+        """As a test says."""
+        await self.script(connection)
+
+
+class Pouring(Scripted):
+    """The same, with the bytes as they arrive."""
+
+    def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:
+        super().__init__(name, path, options, registry)
+        self.buffers = Buffers(4 * MIB, MIB)
 
 
 class Stubborn(Handler):

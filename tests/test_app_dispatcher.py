@@ -1,0 +1,221 @@
+"""The dispatcher: what is raised becomes a status or a close code; liveness; the end of the service."""
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.errors import Close, Disconnected
+from app.frames import cut_reason
+from app.service import DISPATCHER
+from app.testing import JackfieldServer, RunningService
+from tests.support import handlers
+from tests.support.handlers import KINDS, raw, sections
+from tests.support.outsider import eventually
+from tests.support.rawsocket import Closed, Opcode, RawSocket, Refusal, frame
+
+SECTIONS = sections("echo", "failing", "refusing", "busy", "stubborn")
+LONGEST_REASON = 123
+
+
+async def closing(service: RunningService, path: str) -> tuple[int, str]:
+    """The code and the reason with which a socket on this path is closed before any message."""
+    async with raw(service, path) as opened:
+        closed = await opened.closed()
+        return closed.code, closed.reason
+
+
+# -- the table of failures
+
+
+@pytest.mark.parametrize("word", KINDS)
+async def test_a_failure_in_serve_is_its_close_code(jackfield_server: JackfieldServer, word: str) -> None:
+    """Every kind of failure, raised in `serve`, closes with the kind's code and says its detail."""
+    service = await jackfield_server(SECTIONS)
+    with capture_logs() as log:
+        assert await closing(service, f"/failing/{word}") == (KINDS[word].close, "It must be.")
+        (event,) = await eventually(lambda: events(log, "connection.closed"))
+    assert (event["code"], event["failure"]) == (KINDS[word].close, word)
+    assert not [event for event in log if event["log_level"] not in ("info", "debug")]
+
+
+@pytest.mark.parametrize("word", KINDS)
+async def test_a_failure_in_admit_is_its_status(jackfield_server: JackfieldServer, word: str) -> None:
+    """Every kind of failure, raised in `admit`, is the kind's status with a problem document that says its word."""
+    service, kind = await jackfield_server(SECTIONS), KINDS[word]
+    with pytest.raises(Refusal) as refusal:
+        async with raw(service, f"/refusing/{word}"):
+            pass
+    assert (refusal.value.status, refusal.value.code) == (kind.status, word)
+    asked_again = refusal.value.headers.get("retry-after")
+    assert asked_again == (None if kind.retry_after is None else str(kind.retry_after))
+
+
+def test_codes_say_the_same_as_statuses() -> None:
+    """A close code of our own is 4000 + the status; the others are RFC 6455's and IANA's for faults and restarts."""
+    exceptions = {word: kind.close for word, kind in KINDS.items() if kind.close != 4000 + kind.status}
+    assert exceptions == {
+        "too_many_connections": 1013, "draining": 1012, "internal_error": 1011, "storage_failed": 1011,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raised", "closed"),
+    [
+        (Close(1000, "enough"), (1000, "enough")),
+        (Close(3999), (3999, "")),
+        (RuntimeError("a secret"), (1011, "The service failed; its log says why.")),
+        (TimeoutError("a secret"), (1011, "The service failed; its log says why.")),
+        (KeyError("a secret"), (1011, "The service failed; its log says why.")),
+    ],
+)
+async def test_whatever_is_raised_closes(
+    jackfield_server: JackfieldServer, raised: BaseException, closed: tuple[int, str]
+) -> None:
+    """`Close` says its code; what nobody foresaw is 1011, one error in the log, and nothing of it on the wire."""
+    service = await jackfield_server(SECTIONS)
+    failing = service.handlers["failing"]
+    assert isinstance(failing, handlers.Failing)
+    failing.error = raised
+    with capture_logs() as log:
+        assert await closing(service, "/failing") == closed
+        await eventually(lambda: events(log, "connection.closed"))
+    faults = [event["event"] for event in log if event["log_level"] in ("error", "critical", "warning")]
+    assert faults == ([] if isinstance(raised, Close) else ["handler.failed"])
+
+
+@pytest.mark.parametrize("raised", [Close(1000), RuntimeError("a secret"), Disconnected(1006)])
+async def test_what_is_no_failure_in_admit_is_500(jackfield_server: JackfieldServer, raised: Exception) -> None:
+    """A refusal needs a Failure: all else that `admit` raises is a fault of ours, logged once."""
+    service = await jackfield_server(SECTIONS)
+    refusing = service.handlers["refusing"]
+    assert isinstance(refusing, handlers.Refusing)
+    refusing.error = raised
+    with capture_logs() as log, pytest.raises(Refusal) as refusal:
+        async with raw(service, "/refusing"):
+            pass
+    assert (refusal.value.status, refusal.value.code) == (500, "internal_error")
+    assert b"secret" not in refusal.value.body
+    assert [event["event"] for event in log if event["log_level"] == "error"] == ["request.failed"]
+
+
+async def events(log: list[EventDict], name: str) -> list[EventDict]:
+    """The events of this name so far."""
+    return [event for event in log if event["event"] == name]
+
+
+# -- the closing reason
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "€", "𝄞"])
+@pytest.mark.parametrize("shift", range(4))
+async def test_a_long_reason_is_cut_between_characters(
+    jackfield_server: JackfieldServer, letter: str, shift: int
+) -> None:
+    """A reason over 123 bytes is cut to fit, on the boundary of a character (fact 7)."""
+    service = await jackfield_server(SECTIONS)
+    failing = service.handlers["failing"]
+    assert isinstance(failing, handlers.Failing)
+    reason = "x" * shift + letter * 200
+    failing.error = Close(4400, reason)
+    code, said = await closing(service, "/failing")
+    assert code == 4400
+    assert reason.startswith(said)
+    width = len(letter.encode())
+    assert LONGEST_REASON - width < len(said.encode()) <= LONGEST_REASON
+
+
+def test_a_reason_may_be_made_from_anything() -> None:
+    """Half a surrogate pair, as a file name may have it, becomes a question mark and not an exception."""
+    assert cut_reason("a\udc80b") == b"a?b"
+    assert cut_reason("x" * LONGEST_REASON) == b"x" * LONGEST_REASON
+
+
+# -- the handshake
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "status", "code"),
+    [
+        ({}, "HTTP/1.0", 400, "bad_request"),
+        ({"Sec-WebSocket-Version": "12"}, "HTTP/1.1", 426, "upgrade_required"),
+        ({"Sec-WebSocket-Version": None}, "HTTP/1.1", 426, "upgrade_required"),
+        ({"Sec-WebSocket-Key": None}, "HTTP/1.1", 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "c2hvcnQ="}, "HTTP/1.1", 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "!" * 24}, "HTTP/1.1", 400, "bad_request"),
+        ({"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA=="}, "HTTP/1.1", 400, "bad_request"),  # a second one
+        ({"Origin": "https://elsewhere.example"}, "HTTP/1.1", 403, "forbidden_origin"),
+    ],
+)
+async def test_a_handshake_that_is_none_is_refused(
+    jackfield_server: JackfieldServer, headers: dict[str, str | None], version: str, status: int, code: str
+) -> None:
+    """What aiohttp would let pass of RFC 6455, 4.2.1 (fact 9), is refused, and never reaches the handler."""
+    service = await jackfield_server(SECTIONS)
+    opened = await RawSocket.connect(service.port)
+    with pytest.raises(Refusal) as refusal:
+        await opened.upgrade("/refusing/no_space", headers, version)
+    await opened.dispose()
+    assert (refusal.value.status, refusal.value.code) == (status, code)
+
+
+async def test_frames_that_come_with_the_handshake_are_an_error(jackfield_server: JackfieldServer) -> None:
+    """A client that does not wait for the answer (RFC 6455, 4.1) is closed 1002; nothing of it is lost in silence."""
+    service = await jackfield_server(SECTIONS)
+    opened = await RawSocket.connect(service.port)
+    write, early = opened.write, frame(Opcode.BINARY, b"early")
+    opened.write = lambda data: write(bytes(data) + early)  # type: ignore[method-assign]
+    await opened.upgrade("/echo")
+    assert (await opened.closed()).code == 1002
+    await opened.dispose()
+
+
+async def test_sockets_are_counted_from_their_admission(jackfield_server: JackfieldServer) -> None:
+    """At `max_connections` the next one is refused 503, also while the others are being admitted; HTTP is answered."""
+    service = await jackfield_server(SECTIONS, max_connections=5)
+    opening = [RawSocket.connect(service.port) for _ in range(12)]
+    opened = await asyncio.gather(*opening)
+    answers = await asyncio.gather(*(each.upgrade("/echo") for each in opened), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert len(refused) == 7
+    assert {(answer.status, answer.code) for answer in refused} == {(503, "too_many_connections")}
+    async with service.session.get(f"{service.url}/healthz") as answer:
+        assert answer.status == 200
+    for each in opened:
+        await each.dispose()
+
+
+# -- the end of the service
+
+
+async def test_the_end_of_the_service_is_told_to_every_socket(jackfield_server: JackfieldServer) -> None:
+    """Draining interrupts who waits for a peer, with 1012; new sockets are refused `draining`."""
+    service = await jackfield_server(SECTIONS)
+    async with service.ws_connect("/echo") as ws:
+        draining = asyncio.create_task(service.app[DISPATCHER].drain(5))
+        close = await ws.receive(5)
+        assert (close.type, close.data) == (WSMsgType.CLOSE, 1012)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with service.ws_connect("/echo"):
+                pass
+        assert refused.value.status == 503
+    await draining
+
+
+async def test_a_handler_that_does_not_listen_is_cancelled_then_cut(jackfield_server: JackfieldServer) -> None:
+    """Within the limit a handler that waits elsewhere is cancelled and its socket closed 1012; one that resists
+    even that is cut."""
+    service = await jackfield_server(SECTIONS)
+    limit = 1.0
+    async with raw(service, "/busy") as busy, raw(service, "/stubborn") as stubborn:
+        begun = time.monotonic()
+        draining = asyncio.create_task(service.app[DISPATCHER].drain(limit))
+        assert await busy.closed() == Closed(1012, "The service restarts; come back.")
+        await busy.close(1012)
+        await stubborn.ended()
+        await draining
+        assert time.monotonic() - begun < limit + 1

@@ -1,0 +1,107 @@
+"""Liveness is our own: any byte is life, and time in which we do not read does not count."""
+
+import asyncio
+import time
+
+import pytest
+
+from app.errors import Disconnected
+from app.service import DISPATCHER
+from app.testing import JackfieldServer, RunningService
+from tests.support import handlers
+from tests.support.handlers import raw, sections
+from tests.support.outsider import eventually
+from tests.support.rawsocket import Opcode, RawSocket, frame
+
+SECTIONS = sections("echo", "busy", "bulk")
+
+
+def messages(*parts: bytes) -> bytes:
+    """Each as a binary message in one frame."""
+    return b"".join(frame(Opcode.BINARY, part) for part in parts)
+
+
+async def test_a_peer_silent_for_two_heartbeats_is_gone(jackfield_server: JackfieldServer) -> None:
+    """It is pinged after one; when nothing comes it is cut after two, and the handler learns of it."""
+    service = await jackfield_server(SECTIONS, heartbeat=0.2)
+    busy = service.handlers["busy"]
+    assert isinstance(busy, handlers.Busy)
+    busy.gate.set()
+    async with raw(service, "/busy") as opened:
+        begun = time.monotonic()
+        assert (await opened.frame()).opcode == Opcode.PING
+        await opened.ended()
+        assert time.monotonic() - begun >= 0.4
+    (end,) = await eventually(lambda: ends(busy))
+    assert isinstance(end, Disconnected)
+    assert (end.code, end.clean) == (1006, False)
+
+
+async def ends(busy: handlers.Busy) -> list[BaseException | None]:
+    """How its sockets ended, so far."""
+    return busy.ends
+
+
+async def test_any_byte_is_life(jackfield_server: JackfieldServer) -> None:
+    """A peer that answers no ping but sends a byte now and then, even of a frame that takes its time, is not cut."""
+    service = await jackfield_server(SECTIONS, heartbeat=0.3)
+    unasked = [frame(Opcode.PONG)] * 8
+    whole = frame(Opcode.BINARY, bytes(100))
+    dripped = [*(whole[place : place + 1] for place in range(7)), whole[7:]]
+    await asyncio.gather(*(drip(service, path, pieces) for path in ("/echo", "/bulk") for pieces in (unasked, dripped)))
+
+
+async def drip(service: RunningService, path: str, pieces: list[bytes]) -> None:
+    """Send the pieces over five heartbeats; at the end the service must still answer."""
+    async with raw(service, path) as opened:
+        for piece in pieces:
+            await asyncio.sleep(0.2)  # it is time itself that is tested
+            opened.write(piece)
+        await opened.text("still there?")
+        while not isinstance(answer := await opened.next(), str):
+            assert isinstance(answer, bytes), answer
+        assert answer.startswith("still there?")
+
+
+async def test_time_in_which_we_do_not_read_does_not_count(jackfield_server: JackfieldServer) -> None:
+    """A handler that is busy for many heartbeats, with so much queued that its socket is not read, loses nothing
+    (fact 3), though the peer's pongs lie unread."""
+    service = await jackfield_server(SECTIONS, heartbeat=0.1)
+    busy = service.handlers["busy"]
+    assert isinstance(busy, handlers.Busy)
+    parts = [bytes([number]) * 100_000 for number in range(40)]
+    async with raw(service, "/busy") as opened:
+        sending = asyncio.create_task(opened.send(messages(*parts)))
+        await asyncio.sleep(1)  # ten heartbeats
+        assert not busy.ends
+        busy.gate.set()
+        for part in parts:
+            assert await opened.next() == part
+        await sending
+
+
+@pytest.mark.parametrize("queued", [0, 100])
+async def test_pings_are_answered_while_the_handler_is_busy(jackfield_server: JackfieldServer, queued: int) -> None:
+    """A ping is answered though nobody awaits a message (fact 4), and though some wait to be taken."""
+    service = await jackfield_server(SECTIONS)
+    async with raw(service, "/busy") as opened:
+        await opened.send(messages(*[b"x"] * queued))
+        for number in range(3):
+            await opened.send(frame(Opcode.PING, bytes([number])))
+            found = await opened.frame()
+            assert (found.opcode, found.payload) == (Opcode.PONG, bytes([number]))
+
+
+async def test_pings_do_not_pile_up_for_a_peer_that_does_not_read(jackfield_server: JackfieldServer) -> None:
+    """Of 12 MiB of pings whose answers nobody reads no more is kept than came in one turn of the loop."""
+    service = await jackfield_server(SECTIONS)
+    opened = await RawSocket.connect(service.port, receive_buffer=4096)
+    await opened.upgrade("/busy")
+    ping = frame(Opcode.PING, bytes(125)) * 1000
+    for _ in range(100):
+        await opened.send(ping)
+    await opened.delivered()
+    dispatcher = service.app[DISPATCHER]
+    (connection,) = dispatcher._lives
+    assert connection.backlog <= 512 * 1024
+    await opened.dispose()
