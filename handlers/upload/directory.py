@@ -43,7 +43,7 @@ class DirectoryStore:
         self._abandoned = abandoned
         self._observe = observe
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="store")
-        self._groups = GroupPublisher(self._staging, self._publisher)
+        self._groups = GroupPublisher(self._staging, self._publisher, observe)
         self._grouping = Grouping(self._publish_group)
         self._sweep_next = 0.0
         self._open: set[str] = set()  # keys of parts that this object knows of

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,9 +37,10 @@ Results = dict[str, Receipt | Exception]
 class GroupPublisher:
     """Puts whole small files under their final names, many at a time."""
 
-    def __init__(self, staging: Staging, publisher: Publisher) -> None:
+    def __init__(self, staging: Staging, publisher: Publisher, observe: Callable[[float], None]) -> None:
         self._staging = staging
         self._publisher = publisher
+        self._observe = observe
 
     def publish(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
         """Make each file safe: the steps of `Publisher.publish`, taken for all together.
@@ -102,6 +104,7 @@ class GroupPublisher:
 
     def _sync(self, results: Results, few: bool, folders: Iterable[Path]) -> None:
         """Where it fails nothing is believed: every file of the group has failed."""
+        begun = time.perf_counter()
         try:
             if few:
                 for folder in folders:
@@ -109,6 +112,7 @@ class GroupPublisher:
                         sync_folder(folder)
             else:
                 sync_file_system(self._staging.folder)
+            self._observe(time.perf_counter() - begun)
         except OSError as error:
             for key, result in results.items():
                 if isinstance(result, Receipt):

@@ -16,7 +16,7 @@ from app.errors import BAD_MESSAGE, DRAINING, IDLE, INCOMPLETE, TIMED_OUT
 from app.handler import Batch, Connection, Failure
 from handlers.upload import messages
 from handlers.upload.acks import Acks
-from handlers.upload.messages import Create, End, Receipt, Restart, Resume
+from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
 from handlers.upload.session import Session
@@ -83,11 +83,16 @@ class ManySocket:
             return
         match messages.parse_many(item):
             case Create(promise):
-                await self._begin(lambda: self._uploads.create(promise, lazily=True))
+                await self._begin(lambda: self._create(promise))
             case Resume(token):
                 await self._begin(lambda: self._find(token), token)
             case End() | Restart() as message:
                 await self._tell(message)
+
+    async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
+        created = await self._uploads.create(promise, lazily=True)
+        self._results.labels("created").inc()
+        return created
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         return token, await self._uploads.find(token)
@@ -189,7 +194,7 @@ class ManySocket:
         """It failed, for itself alone: the socket goes on with the next request."""
         if slot.done:
             return
-        if slot is self._current:
+        if self._current in (slot, None):  # what follows may have been meant for it
             self._current, self._discarding = None, True
         self._say(slot, messages.error(failure, slot.token), done=True)
         self._release(slot, failure)
