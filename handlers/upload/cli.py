@@ -26,7 +26,7 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--name", help="store it under this name; needed for standard input")
     parser.add_argument("-r", "--recursive", action="store_true", help="send folders with all in them")
     parser.add_argument("-j", "--jobs", type=_count, default=4, metavar="N", help="send so many files at once (4)")
-    parser.add_argument("--no-resume", action="store_true", help="begin anew, and remember nothing")
+    parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever was sent before")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
     parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)")
@@ -87,16 +87,13 @@ async def _main(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        return await Batch(arguments, _memory(arguments)).run()
+        return await Batch(arguments, _memory()).run()
     except asyncio.CancelledError:
-        again = "" if arguments.no_resume else "; run it again to go on"
-        print(f"jackfield upload: interrupted{again}", file=sys.stderr)
+        print("jackfield upload: interrupted; run it again to go on", file=sys.stderr)
         return INTERRUPTED
 
 
-def _memory(arguments: argparse.Namespace) -> Path | None:
+def _memory() -> Path:
     """The folder in which unfinished uploads are remembered."""
-    if arguments.no_resume:
-        return None
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "jackfield" / "uploads"

@@ -32,9 +32,9 @@ _ENDS_ALL = (Refused, Unreachable)  # no other file would fare better
 
 
 class Batch:
-    """Sends what the arguments name. `memory` is the folder for unfinished uploads, or None."""
+    """Sends what the arguments name. `memory` is the folder for unfinished uploads."""
 
-    def __init__(self, arguments: argparse.Namespace, memory: Path | None) -> None:
+    def __init__(self, arguments: argparse.Namespace, memory: Path) -> None:
         self._arguments = arguments
         self._memory = memory
         self._jobs = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
@@ -66,7 +66,7 @@ class Batch:
         try:
             receipt = await self._send(session, job)
         except UploadError as error:
-            self._display.failed(job.file, error.detail + self._hint(error, job), job)
+            self._display.failed(job.file, error.detail.rstrip(".") + self._hint(error, job), job)
             self._over = self._over or isinstance(error, _ENDS_ALL)
             return _STATUS.get(type(error), _FAILED)
         except OSError as error:
@@ -76,8 +76,8 @@ class Batch:
         return 0
 
     def _hint(self, error: UploadError, job: Job) -> str:
-        kept = error.resumable and isinstance(error, NoRoom | Unreachable)
-        return "; run it again to go on" if kept and self._memory and job.file != STDIN else ""
+        again = error.resumable and isinstance(error, NoRoom | Unreachable) and job.file != STDIN
+        return "; run it again to go on" if again else ""
 
     async def _send(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
         arguments = self._arguments
@@ -89,7 +89,8 @@ class Batch:
         }
         if job.file == STDIN:
             return await upload_stream(session, arguments.url, standard_input(), **common)
-        return await upload(session, arguments.url, job.file, remember=self._memory, **common)
+        memory, resume = self._memory, not arguments.no_resume
+        return await upload(session, arguments.url, job.file, remember=memory, resume=resume, **common)
 
     def _status(self) -> int:
         """One file's own status; several files' common one; otherwise: some failed."""

@@ -79,11 +79,11 @@ class Terminal(Display):
             yield
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """Move the bar, which says what goes on when nothing moves."""
+        """Move the bar."""
+        super().progress(job, progress)
         if job not in self._tasks:
             self._tasks[job] = self._bars.add_task(job.file, total=progress.size)
-        note = f"{job.file} ({progress.note})" if progress.note else job.file
-        self._bars.update(self._tasks[job], completed=progress.offset, description=note)
+        self._bars.update(self._tasks[job], completed=progress.offset)
 
     def _finished(self, job: Job) -> None:
         if job in self._tasks:
@@ -109,15 +109,18 @@ def display(*, as_json: bool, quiet: bool) -> Display:
 def _bars() -> "Bars":
     from rich import progress as rich  # here: it takes 50 ms that only a terminal needs
     from rich.console import Console
+    from rich.table import Column
 
+    name = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # gives way to the others
     return rich.Progress(
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(),
+        rich.TextColumn("{task.description}", markup=False, table_column=name),
+        rich.BarColumn(bar_width=20),
         rich.TaskProgressColumn(),
         rich.DownloadColumn(binary_units=True),
         rich.TransferSpeedColumn(),
         rich.TimeRemainingColumn(),
         console=Console(stderr=True),
+        expand=True,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,

@@ -28,6 +28,7 @@ async def upload(
     progress: Report | None = None,
     window: int | None = None,
     remember: Path | None = None,
+    resume: bool = True,
     connect_timeout: float = 5.0,
     give_up: float = 30.0,
 ) -> Receipt:
@@ -36,7 +37,8 @@ async def upload(
     `name` is the file's own by default. `sha256` is a promise that the service shall keep; what was sent
     is compared anyway. `progress` is called for every acknowledgement. `window`: so many bytes may be under
     way; by default what the service asks for. `remember` is a folder for what a later call needs in order
-    to go on where this one stopped. Times are in seconds: to connect, and without progress.
+    to go on where this one stopped; with `resume` false this one begins anew. Times are in seconds: to
+    connect, and without progress.
 
     Raises UploadError (see `failures`), OSError for the file itself, ValueError for the URL.
     """
@@ -47,6 +49,7 @@ async def upload(
         one = _Upload(service, file, name, sha256, window, give_up, progress)
         if remember is not None:
             one.memory = Memory(remember, Path(path), file.fingerprint, str(service.url), name)
+            one.resume = resume
         return await one.run()
     finally:
         await file.close()
@@ -81,6 +84,7 @@ class _Upload:
     """Creates an upload, or finds the one that was remembered, and sends until there is a receipt."""
 
     memory: Memory | None = None
+    resume = True
 
     def __init__(
         self,
@@ -115,8 +119,11 @@ class _Upload:
                     self._report(replace(self._last, note=f"{trouble.detail}; trying again"))
                     await self._patience.wait(trouble)
         except UploadError as error:
-            if not error.resumable:
-                await self._abandon()
+            if self._where is None:
+                error.resumable = False
+            elif not error.resumable:
+                await self._service.cancel(self._where)
+                self._forget()
             raise
 
     async def _attempt(self) -> Receipt:
@@ -153,7 +160,7 @@ class _Upload:
 
     async def _useful(self, where: URL, size: int) -> bool:
         """Whether it can become this file. Reads what was sent before: no socket could stay idle so long."""
-        if size != self._source.size:
+        if not self.resume or size != self._source.size:
             await self._service.cancel(where)
             return False
         try:
@@ -168,11 +175,6 @@ class _Upload:
     def _report(self, progress: Progress) -> None:
         self._last = progress
         self._progress(progress)
-
-    async def _abandon(self) -> None:
-        if self._where is not None:
-            await self._service.cancel(self._where)
-            self._forget()
 
     def _forget(self) -> None:
         self._where = None
