@@ -1,0 +1,125 @@
+"""The handlers of docs/handlers.md, copied from the page and plugged into a real service."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.documents import blocks
+from tests.support.outsider import Outsider, content, eventually
+from tests.support.rawsocket import Closed, Refusal
+from tests.support.service import PATIENCE, Service, jackfield, running_service
+
+PAGE = "docs/handlers.md"
+
+
+def copy(folder: Path) -> None:
+    """Each Python block, into the file that its first line names."""
+    for block in blocks(PAGE, "python"):
+        first, _, text = block.text.partition("\n")
+        (folder / first.removeprefix("# ")).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with all handlers of the page."""
+    folder = tmp_path_factory.mktemp("examples")
+    copy(folder)
+    (folder / "page").mkdir()
+    (folder / "page/index.html").write_text("<html>$path</html>", encoding="utf-8")
+    (block,) = blocks(PAGE, "yaml")
+    handlers = yaml.safe_load(block.text)["handlers"] | {
+        "shop": {"use": "errors_of_mine:Shop", "path": "/shop"},
+        "rooms": {"use": "rooms:Rooms", "path": "/rooms"},
+        "digest": {"use": "digest:Digest", "path": "/digest"},
+    }
+    with running_service(folder, **handlers) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(examples: Service) -> AsyncIterator[Outsider]:
+    """A client of that service."""
+    async with Outsider(examples) as outsider:
+        yield outsider
+
+
+async def test_the_first_example_is_guessed(client: Outsider) -> None:
+    """The number lies between 1 and the configured 10, is found by halving, and the socket then closes 1000."""
+    opened = await client.connect("/guess")
+    await opened.text("seven")
+    assert await opened.next() == "a number, please"
+    least, most, said = 1, 10, ""
+    while said != "yes":
+        middle = (least + most) // 2
+        await opened.text(str(middle))
+        said = str(await opened.next())
+        least, most = (middle + 1, most) if said == "higher" else (least, middle - 1)
+    assert (await opened.closed()).code == 1000
+
+
+async def test_a_word_of_ones_own_is_said_and_closes(client: Outsider) -> None:
+    """A handler's own kind has its close code, its last words come before it, and Close closes as it says."""
+    opened = await client.connect("/shop")
+    await opened.text("tea")
+    assert await opened.next() == "out_of_stock: There is no tea left."
+    assert (await opened.closed()).code == 4409
+    opened = await client.connect("/shop")
+    await opened.text("bye")
+    assert await opened.closed() == Closed(1000, "come again")
+
+
+async def test_rooms_admit_list_and_tell(client: Outsider) -> None:
+    """Sub-paths, a refusal before the upgrade, a route, a page and two people in one room."""
+    with pytest.raises(Refusal) as refusal:
+        await client.connect("/rooms/cellar")
+    assert (refusal.value.status, refusal.value.code) == (404, "no_such_room")
+    one, other = await client.connect("/rooms/lobby"), await client.connect("/rooms/lobby")
+    await listed(client, 2)
+    await one.text("hello")
+    assert await other.next() == "hello"
+    await other.close()
+    await other.closed()
+    await listed(client, 1)
+    assert b"<html>/rooms</html>" in (await client.get("/rooms/lobby", accept="text/html")).body
+
+
+async def listed(client: Outsider, people: int) -> None:
+    """The handler's route counts so many people."""
+
+    async def is_so() -> bool:
+        return bool((await client.get("/rooms")).json() == {"lobby": people})
+
+    await eventually(is_so)
+
+
+async def test_bulk_is_digested(client: Outsider) -> None:
+    """A handler with buffers gets all bytes of a frame that is larger than a message may be."""
+    data = content(6 * 2**20)
+    opened = await client.connect("/digest")
+    await opened.binary(data)
+    await opened.text("that was all")
+    assert await opened.next() == hashlib.sha256(data).hexdigest()
+
+
+def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
+    """The page's test, run by pytest as its reader would, with Jackfield's own plugin."""
+    copy(tmp_path)
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "test_guess.py"],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=PATIENCE * 3, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout
+    assert "1 passed" in answer.stdout
+
+
+def test_the_examples_are_listed(examples: Service) -> None:
+    """`jackfield schema` has the options of a handler that lies beside config.yaml."""
+    schema = json.loads(jackfield("schema", folder=examples.folder).stdout)
+    assert "highest" in schema["$defs"]["guess"]["properties"]
