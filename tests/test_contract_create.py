@@ -25,6 +25,7 @@ BAD_NAMES = {
 BAD_REQUESTS = {
     "not json": b"{", "empty": b"", "a list": b"[]", "a string": b'"a"', "null": b"null", "no name": b"{}",
     "null name": b'{"name":null}', "number as name": b'{"name":5}', "not utf-8": b'{"name":"\xff"}',
+    "utf-16": '{"name":"a"}'.encode("utf-16"), "too deep": b"[" * 100_000, "a fraction": b'{"name":"a","size":1e400}',
     **{
         f"size {size}": b'{"name":"a","size":%s}' % size.encode()
         for size in ('"5"', "-1", "1.5", "true", "[]")

@@ -93,7 +93,8 @@ async def test_more_than_promised_is_too_large(outsider: Outsider, parts: list[b
     "text",
     ["", "end", "{", "[]", "null", "{}", '{"type":null}', '{"type":"END"}', '{"type":"create","name":"x"}',
      '{"type":"end","sha256":"abc"}', '{"type":"end","sha256":5}', f'{{"type":"end","sha256":"{"A" * 64}"}}',
-     '{"type":["end"]}', "x" * 2**16],
+     '{"type":["end"]}', "x" * 2**16, "[" * 60_000],
+    ids=range(15),
 )  # fmt: skip
 async def test_other_text_is_a_bad_message(outsider: Outsider, text: str) -> None:
     """Text that is none of the contract's, or a malformed digest, closes 4400 and keeps the bytes."""

@@ -1,6 +1,7 @@
 """The contract's limits: sizes, room, counts, time and memory."""
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import time
@@ -27,7 +28,7 @@ async def until(moment: str) -> None:
 async def test_a_promise_over_the_limit_is_too_large(outsider: Outsider) -> None:
     """A promised size of `max_size` is taken, and one byte more is 413."""
     await outsider.create(at="/small", size=MIB)
-    for size in (MIB + 1, 10**18):
+    for size in (MIB + 1, 10**18, 10**30):
         answer = await outsider.post_json({"name": "a", "size": size}, "/small")
         assert (answer.status, answer.problem()) == (413, "too_large")
 
@@ -272,6 +273,21 @@ async def test_one_frame_of_a_gibibyte_needs_little_memory(tmp_path: Path) -> No
             await opened.closed_plainly(f"stored {MIB * blocks} sha256:{whole.hexdigest()}", 60)
             assert service.peak_memory() < 150 * MIB
             (service.directory() / "large.bin").unlink()
+
+
+async def test_answers_nobody_reads_need_little_memory(tmp_path: Path) -> None:
+    """Who asks for answer after answer and reads none is left waiting; nothing piles up, and others are served."""
+    asking = frame(Opcode.TEXT, b'{"type":"restart"}') * 4000
+    with running_service(tmp_path) as service:
+        async with Outsider(service) as outsider:
+            opened = await outsider.unread(await outsider.create(), receive_buffer=1024)
+            before = service.peak_memory()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(4):
+                    for _ in range(200):
+                        await opened.send(asking)
+            await outsider.send_whole(b"data")
+            assert service.peak_memory() - before < 32 * MIB
 
 
 async def test_many_sockets_share_the_memory(tmp_path: Path) -> None:
