@@ -75,6 +75,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error("--name is for one FILE")
     if "-" in arguments.files and arguments.name is None:
         parser.error("standard input needs a --name")
+    if "-" in arguments.files and sys.stdin is None:
+        parser.error("standard input is closed")
     return asyncio.run(_main(arguments))
 
 

@@ -64,7 +64,7 @@ def _walk(folder: str, prefix: str) -> Iterator[Job | Problem]:
 
 async def standard_input() -> AsyncIterator[bytes]:
     """Yield what comes in. No thread waits for it: that would keep an interrupted program from ending."""
-    with suppress(OSError):  # not a pipe
+    with suppress(OSError, AttributeError):  # not a pipe, not Linux
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _CHUNK)
     await _readable()
     while chunk := await asyncio.to_thread(os.read, 0, _CHUNK):

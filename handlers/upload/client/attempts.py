@@ -168,8 +168,8 @@ class _Upload:
         except Gone:
             return False
         self._report(replace(self._last, note="reading what was sent before"))
-        digest = await self._source.seek(min(found.offset, size))
-        self._patience.restart()
+        with self._patience.excused():
+            digest = await self._source.seek(min(found.offset, size))
         return found.sha256 in (None, digest)
 
     def _report(self, progress: Progress) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from handlers.upload.client.failures import Lost, Unreachable
 
@@ -16,14 +18,13 @@ class Patience:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit  # seconds without progress before it is given up
-        self._best = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """It begins at its first byte again: start counting anew."""
         self._since = time.monotonic()
         self._best = 0
         self._failures = 0
+
+    def restart(self) -> None:
+        """It begins at its first byte again, so the bytes from there on are progress."""
+        self._best = 0
 
     def reached(self, offset: int) -> None:
         """The service has the bytes before `offset`. It is progress if it never had as many."""
@@ -33,8 +34,17 @@ class Patience:
             self._failures = 0
 
     def excuse(self, seconds: float) -> None:
-        """So long we waited for our own side (a slow disk, a slow pipe); it does not count."""
+        """Time that does not count."""
         self._since += seconds
+
+    @contextmanager
+    def excused(self) -> Iterator[None]:
+        """Time in this block does not count: we wait for our own side, or are told to wait."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.excuse(time.monotonic() - began)
 
     @property
     def left(self) -> float:

@@ -131,8 +131,8 @@ def _sorted(url: URL) -> Iterator[None]:
     where = url.origin()
     try:
         yield
-    except aiohttp.WSServerHandshakeError as error:
-        detail = f"the service refused the socket with {error.status}"
+    except aiohttp.ClientResponseError as error:
+        detail = f"{where} answers {error.status}: {error.message}"
         after = _retry_after(error.headers.get("Retry-After") if error.headers else None)
         raise from_answer(error.status, "", detail, after) from None
     except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:

@@ -74,7 +74,6 @@ class File:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return cls(descriptor, path)
 
     async def seek(self, offset: int) -> str:
@@ -85,16 +84,15 @@ class File:
         self._offset, hasher = self._marks[-1] if self._marks else (0, hashlib.sha256())
         self._hasher = hasher.copy()
         while self._offset < offset:
-            await asyncio.to_thread(self._produce, self._buffers[0][: offset - self._offset])
+            await self._produced(self._start(offset))
         return self._hasher.hexdigest()
 
     async def read(self) -> memoryview:
         """See `Source`. The piece after the one that is returned is being read meanwhile."""
-        piece = await asyncio.shield(self._ahead or self._start())
-        self._ahead = None
+        piece = await self._produced(self._ahead or self._start(self.size))
         if piece:
             self._buffers = self._buffers[::-1]
-            self._start()
+            self._start(self.size)
         return piece
 
     async def digest(self) -> str:
@@ -110,13 +108,19 @@ class File:
         await self._settled()
         os.close(self._descriptor)
 
-    def _start(self) -> "asyncio.Future[memoryview]":
-        left = self.size - self._offset
-        self._ahead = asyncio.ensure_future(asyncio.to_thread(self._produce, self._buffers[0][:left]))
+    def _start(self, until: int) -> "asyncio.Future[memoryview]":
+        room = self._buffers[0][: until - self._offset]
+        self._ahead = asyncio.ensure_future(asyncio.to_thread(self._produce, room))
         return self._ahead
 
+    async def _produced(self, piece: "asyncio.Future[memoryview]") -> memoryview:
+        """Wait for the thread. Whoever stops waiting does not stop it: see `_settled`."""
+        found = await asyncio.shield(piece)
+        self._ahead = None
+        return found
+
     async def _settled(self) -> None:
-        """Wait for the thread: what it reads now moves the offset and the digest."""
+        """Wait until the thread rests: what it reads moves the offset and the digest."""
         if self._ahead is not None:
             await asyncio.wait({self._ahead})
             if not self._ahead.cancelled():
