@@ -44,6 +44,8 @@ async def failures(request: web.Request, handler: RequestHandler) -> web.StreamR
         kind = _OF_STATUS.get(error.status, Kind(_word(error.status), error.status, 4000 + error.status))
         kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After", "Upgrade")}
         return problem(kind, _detail(error), kept)
+    except web.RequestPayloadError as error:
+        return problem(errors.BAD_REQUEST, f"The body cannot be read: {error}.")
     except ConnectionError:
         return problem(errors.BAD_REQUEST, "The link was lost.")  # there is nobody to read it
     except Close as close:  # raised before there was a socket to close

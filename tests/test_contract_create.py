@@ -215,3 +215,10 @@ async def test_what_is_stored_cannot_be_cancelled(outsider: Outsider) -> None:
     answer = await outsider.http("DELETE", url)
     assert (answer.status, answer.problem()) == (409, "already_stored")
     assert outsider.stored(receipt) == b"kept"
+
+
+async def test_a_body_that_cannot_be_unpacked_is_a_bad_request(outsider: Outsider) -> None:
+    """What says that it is gzip and is not, is the client's fault, and is told as one."""
+    headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    answer = await outsider.http("POST", "/upload", b"abc", headers)
+    assert (answer.status, answer.problem()) == (400, "bad_request")
