@@ -60,7 +60,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
 def _malformed(record: logging.LogRecord) -> bool:
     """What is no HTTP is the client's fault: one line, which tells nothing of the bytes."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.msg, record.args, record.exc_info = "request.malformed", (), None
         record.problem = type(error).__name__
