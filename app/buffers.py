@@ -5,7 +5,7 @@ the way. Slabs are used again and again, because fresh memory costs more than th
 of what a naive server spends on receiving goes into page faults.
 """
 
-from collections import deque
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +16,9 @@ SLAB: Final = 256 * 1024
 
 _KEEP: Final = 64
 """Free slabs kept for the next burst; more are given back to the system."""
+
+_AGAIN: Final = 0.02
+"""Seconds after which the next one goes on, where the one before has found nothing to receive."""
 
 
 class Slab:
@@ -61,7 +64,8 @@ class Buffers:
         self._limit = max(limit // SLAB, 1)
         self._used = 0
         self._free: list[Slab] = []
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: dict[Callable[[], bool], None] = {}  # in the order they came
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def used(self) -> int:
@@ -86,8 +90,26 @@ class Buffers:
         if len(self._free) < _KEEP:
             self._free.append(slab)
         if self._waiting:
-            self._waiting.popleft()()
+            self._next()
 
-    def wait(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when there is room again."""
-        self._waiting.append(resume)
+    def wait(self, resume: Callable[[], bool]) -> None:
+        """Call `resume` once when there is room again; it says whether its socket goes on."""
+        self._waiting[resume] = None
+
+    def leave(self, resume: Callable[[], bool]) -> None:
+        """It need not be called any more."""
+        self._waiting.pop(resume, None)
+
+    def _next(self) -> None:
+        """Whose turn it is may have nothing to receive: as long as there is room, others are let on as well."""
+        while self._waiting and not self.spent:
+            resume = next(iter(self._waiting))
+            del self._waiting[resume]
+            if resume():
+                break
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._again)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._next()

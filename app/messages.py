@@ -74,10 +74,6 @@ class Messages(Receiver, asyncio.Protocol):
     def _limit(self, kind: int) -> int:
         return self._max_text if kind == TEXT else self._max_message
 
-    def _payload(self, data: memoryview, start: int, size: int) -> None:
-        self.received += size
-        super()._payload(data, start, size)
-
     def _deliver(self, kind: int) -> None:
         if self._compressed:
             self._text = self._inflate(self._limit(kind))
@@ -90,8 +86,13 @@ class Messages(Receiver, asyncio.Protocol):
     def _inflate(self, limit: int) -> bytearray:
         assert self._inflater is not None
         self._compressed = False
+        packed, data = bytes(self._text) + _TAIL, bytearray()
         try:
-            data = bytearray(self._inflater.decompress(self._text + _TAIL, limit + 1))
+            while packed and len(data) <= limit:
+                data += self._inflater.decompress(packed, limit + 1 - len(data))
+                packed = self._inflater.unused_data
+                if self._inflater.eof:  # a client may end its stream and begin another (RFC 7692, 7.2.3.4)
+                    self._inflater = zlib.decompressobj(wbits=-15)
         except zlib.error:
             raise Close(INVALID_TEXT, "This is not compressed as was agreed") from None
         if len(data) > limit:

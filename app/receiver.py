@@ -36,7 +36,7 @@ class Receiver(asyncio.BaseProtocol):
     """What has been received of one socket and not yet taken: items, and then an end.
 
     `inner` is aiohttp's protocol. `heard` is the loop's time of the last byte; `received` counts bytes of
-    payload; `eof` says that the peer has shut its side, so that no Close frame will come any more.
+    messages, as they came; `eof` says that the peer has shut its side, so that no Close frame will come any more.
     """
 
     __slots__ = (
@@ -187,7 +187,9 @@ class Receiver(asyncio.BaseProtocol):
         piece = unmask(data[start : start + size], frame.mask, frame.length - self._left)
         if frame.opcode >= CLOSE:
             self._control += piece
-        elif not self._discarding:
+            return
+        self.received += size
+        if not self._discarding:
             self._text += piece
 
     def _complete(self) -> None:
@@ -233,12 +235,14 @@ class Receiver(asyncio.BaseProtocol):
             self._paused = True
             self._transport.pause_reading()
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Read on, where nothing is against it; whether it is read now."""
         if self._paused:
             self._paused = False
             self.heard = self._loop.time()  # the time in which we did not read does not count
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+        return True
 
 
 def _ignore(_: bytes) -> None:

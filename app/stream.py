@@ -110,6 +110,8 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         def release() -> None:
             for slab in slabs:
                 self._drop(slab)
+            if self._slab is not None:
+                self._make_room(self._slab)  # it may hold nothing now: a socket that is idle keeps no memory
             self._resume()
 
         return Batch(views, size, release)
@@ -155,7 +157,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
                 self._parsed = self._parse(slab.view, self._parsed, self._filled)
             except Close as close:
                 self._finish(close)
-        else:
+        if self._end is not None:  # what follows an end has no meaning, and is not kept
             self._parsed = self._filled
         self._make_room(slab)
         if self._pending >= self._enough:
@@ -178,6 +180,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if self._slab is not None:
             slab, self._slab = self._slab, None
             self._drop(slab)
+        self._buffers.leave(self._resume)
         super().connection_lost(exc)
 
     # -- memory
@@ -201,13 +204,14 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._buffers.wait(self._resume)  # others hold the memory
         self._wake()
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
         if not self._paused or self._slabs >= self._buffers.share or self._ahead > AHEAD:
-            return
+            return False
         if self._buffers.spent:
             self._buffers.wait(self._resume)
-        else:
-            super()._resume()
+            return False
+        self._buffers.leave(self._resume)
+        return super()._resume()
 
     # -- frames
 

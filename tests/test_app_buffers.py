@@ -1,0 +1,120 @@
+"""Memory for received bytes: bounded for all sockets together, and nobody waits for memory that there is."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import app.buffers
+from app.buffers import Buffers
+from app.stream import Batch
+from tests.support.rawsocket import Opcode, frame, header, mask
+from tests.support.wire import SLAB, Wire, small_slabs
+
+
+class Peer:
+    """A peer that has sent this, the socket's stream, and a handler that takes from it when it is told to."""
+
+    def __init__(self, buffers: Buffers, data: bytes) -> None:
+        self.wire = Wire()
+        self.stream = self.wire.stream(buffers)
+        self.data = data
+        self.got = b""
+        self.held: list[Batch] = []
+        self.wire.unread += frame(Opcode.BINARY, data)
+
+    async def act(self, what: str) -> None:
+        """One step."""
+        if what == "receive":
+            self.wire.give(2**30)
+        elif what == "drip":
+            self.wire.give(50)
+        elif what == "take" and self.stream._items:
+            batch = await self.stream.next()
+            assert isinstance(batch, Batch)
+            self.got += b"".join(batch.views)
+            self.held.append(batch)
+        elif what == "release" and self.held:
+            self.held.pop(0).release()
+        elif what == "lose":
+            self.stream.connection_lost(None)
+            self.stream.discard()
+            self.wire.unread.clear()
+            self.data = self.got
+            while self.held:
+                self.held.pop().release()
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+async def test_sockets_that_share_the_memory_all_go_on(data: st.DataObject) -> None:
+    """Whatever sockets do, together they hold no more than the budget, each no more than its share; and none waits
+    for memory that there is."""
+    with small_slabs(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.buffers, "_AGAIN", 0.001)
+        buffers = Buffers(3 * SLAB, 2 * SLAB)
+        sizes = data.draw(st.lists(st.integers(1, 6 * SLAB), min_size=1, max_size=5))
+        peers = [Peer(buffers, bytes(number % 251 for number in range(size))) for size in sizes]
+        acts = st.tuples(
+            st.integers(0, len(peers) - 1), st.sampled_from(["receive", "drip", "take", "release", "lose"])
+        )
+        for number, act in data.draw(st.lists(acts, max_size=60)):
+            await peers[number].act(act)
+            assert buffers.used <= 3 * SLAB
+            assert all(peer.stream._slabs <= 2 for peer in peers)
+        async with asyncio.timeout(1):
+            while any(peer.got != peer.data for peer in peers):
+                for peer in peers:
+                    for act in ("receive", "take", "release"):
+                        await peer.act(act)
+                await asyncio.sleep(0)
+        for peer in peers:
+            await peer.act("lose")
+        assert buffers.used == 0
+
+
+@pytest.mark.parametrize("left", ["lost", "idle"])
+async def test_a_socket_does_not_starve_behind_one_that_needs_no_memory(
+    left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When memory comes free, and the socket that has waited longest is gone or has nothing to receive, the next
+    one goes on."""
+    monkeypatch.setattr(app.buffers, "_AGAIN", 0.001)
+    buffers = Buffers(2 * app.buffers.SLAB)
+    greedy, first, second = (Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(3))
+    for peer in (greedy, greedy, first, second):
+        await peer.act("receive")
+    assert buffers.spent
+    assert first.stream.paused
+    assert second.stream.paused
+    await greedy.act("take")
+    if left == "lost":
+        await first.act("lose")
+    else:
+        first.wire.unread.clear()
+    greedy.wire.unread.clear()
+    await greedy.act("release")
+    async with asyncio.timeout(1):
+        while second.stream.paused:
+            await asyncio.sleep(0.001)
+
+
+async def test_an_idle_socket_holds_no_memory() -> None:
+    """A slab is taken for bytes that come, and given back when they are used, also in the middle of a frame."""
+    buffers, wire = Buffers(2**20), Wire()
+    stream = wire.stream(buffers)
+    key = b"abcd"
+    wire.feed(header(Opcode.BINARY, 2000, key=key) + mask(bytes(1000), key))
+    batch = await stream.next()
+    assert isinstance(batch, Batch)
+    assert batch.size == 1000
+    wire.feed(mask(bytes(1000), key))  # into the same slab, behind it
+    batch.release()
+    rest = await stream.next()
+    assert isinstance(rest, Batch)
+    rest.release()
+    assert buffers.used == 0
+    wire.feed(frame(Opcode.PING, b"x"))
+    assert buffers.used == 0
+    assert wire.pings == [b"x"]
