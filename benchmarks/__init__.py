@@ -1,0 +1,1 @@
+"""Jackfield beside its peers, on one machine, in one interleaved run: `python -m benchmarks`."""
