@@ -157,6 +157,7 @@ def test_a_handler_has_its_path_and_all_below_it_for_itself(
     assert found.startswith(f"config.yaml:3: handlers.b.path: clashes with {first} of handlers.a")
 
 
+# long: one configuration with a problem of every kind in it, and what is said of each
 def test_every_problem_is_reported_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
     """Nobody mends a configuration one error at a time; a handler's options are part of it."""
     text = """\
