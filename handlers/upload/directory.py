@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from app.errors import CannotStart
 from handlers.upload.group import GroupPublisher, Whole
 from handlers.upload.messages import Promise, Receipt
 from handlers.upload.part import DirectoryPart
 from handlers.upload.publish import Policy, Publisher
+from handlers.upload.records import Manifest
 from handlers.upload.recovery import Recovery
 from handlers.upload.small import Grouping, SmallPart
-from handlers.upload.staging import Manifest, Staging
+from handlers.upload.staging import Staging
 from handlers.upload.store import Found, Kept
 
 _SWEEP: Final = 600.0  # seconds between two looks at the whole staging folder, at the most
@@ -51,9 +54,20 @@ class DirectoryStore:
     async def open(self) -> list[Found]:
         """See the contract."""
         await self._run(self._staging.open)
-        found = await self._run(Recovery(self._staging, self._publisher).run)
+        try:
+            found = await self._run(Recovery(self._staging, self._publisher).run)
+        except OSError as error:
+            self._staging.close()
+            raise CannotStart(f"{self._staging.folder} cannot be read: {error.strerror}") from error
         self._open.update(key for key, _ in found)
-        return [Found(key, manifest.promise, self._part(key, manifest), manifest.touched) for key, manifest in found]
+        ahead = self._ahead()
+        return [
+            Found(key, manifest.promise, self._part(key, manifest), manifest.touched + ahead) for key, manifest in found
+        ]
+
+    def _ahead(self) -> float:
+        """Seconds by which the system's clock is ahead of ours."""
+        return time.time() - self._staging.now()
 
     async def close(self) -> None:
         """See the contract."""
@@ -66,7 +80,9 @@ class DirectoryStore:
         try:
             manifest = await self._run(self._staging.create, key, promise)
         except OSError:
-            await self._run(self._staging.remove, key)
+            with contextlib.suppress(OSError):
+                await self._run(self._staging.remove, key)
+            self._open.discard(key)
             raise
         return self._part(key, manifest)
 
@@ -87,8 +103,8 @@ class DirectoryStore:
         found: tuple[Receipt, float] | None = await self._run(self._staging.load_receipt, key)
         if found is None:
             return None
-        kept = Kept(found[0], found[1] + self._receipts_kept)
-        return kept if kept.until > self._staging.now() else None
+        until = found[1] + self._receipts_kept
+        return Kept(found[0], until + self._ahead()) if until > self._staging.now() else None
 
     async def taken(self, name: str) -> bool:
         """See the contract."""
@@ -116,7 +132,7 @@ class DirectoryStore:
                 limit = self._abandoned
             else:
                 continue
-            with contextlib.suppress(FileNotFoundError):  # it has just been published, or removed
+            with contextlib.suppress(OSError):  # it has just been published, or removed; or it is no file
                 if now - entry.stat(follow_symlinks=False).st_mtime > limit:
                     Path(entry.path).unlink()
 

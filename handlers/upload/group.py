@@ -1,18 +1,19 @@
 """Publishing many small files with two syncs. Blocking calls; the order of the steps is the product here too."""
 
+import contextlib
 import ctypes
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from app.errors import Failure
 from handlers.upload.messages import Receipt
 from handlers.upload.publish import Publisher
+from handlers.upload.records import write_record
 from handlers.upload.staging import Staging, sync_folder
 
 _FEW: Final = 4
@@ -61,7 +62,7 @@ class GroupPublisher:
         self._for_each(group, results, lambda whole: self._link(whole, sync=few))
         self._sync(results, few, self._folders(group))
         for whole in group:
-            self._settle(whole.key, results[whole.key])
+            self._settle(whole.key, results)
         return [results[whole.key] for whole in group]
 
     def _for_each(self, group: Sequence[Whole], results: Results, step: Callable[[Whole], Receipt]) -> None:
@@ -80,8 +81,7 @@ class GroupPublisher:
         return receipt
 
     def _intend(self, key: str, receipt: Receipt, *, sync: bool) -> None:
-        data = json.dumps(asdict(receipt)).encode()
-        self._staging.write_new(self._staging.intent(key), data, sync=sync, mtime=self._staging.now())
+        self._staging.write_new(self._staging.intent(key), write_record(receipt), sync=sync, mtime=self._staging.now())
 
     def _link(self, whole: Whole, *, sync: bool) -> Receipt:
         name = self._publisher.give_name(whole.key, whole.name)
@@ -91,7 +91,7 @@ class GroupPublisher:
                 self._staging.intent(whole.key).unlink()
                 self._intend(whole.key, receipt, sync=sync)
             except OSError:
-                self._publisher.take_back(name, self._staging.part(whole.key))
+                self._take_back(whole.key, name)
                 raise
         return receipt
 
@@ -116,14 +116,26 @@ class GroupPublisher:
         except OSError as error:
             for key, result in results.items():
                 if isinstance(result, Receipt):
-                    self._publisher.take_back(result.name, self._staging.part(key))
+                    self._take_back(key, result.name)
                     results[key] = error
 
-    def _settle(self, key: str, result: Receipt | Exception) -> None:
+    def _take_back(self, key: str, name: str) -> None:
+        with contextlib.suppress(OSError), self._staging.open_part(key) as fd:
+            self._publisher.take_back(key, name, fd)
+
+    def _settle(self, key: str, results: Results) -> None:
+        result = results[key]
         if isinstance(result, Receipt):
-            os.replace(self._staging.intent(key), self._staging.receipt(key))
-            self._staging.part(key).unlink(missing_ok=True)
-        else:
+            try:
+                os.replace(self._staging.intent(key), self._staging.receipt(key))
+            except OSError as error:
+                self._take_back(key, result.name)
+                results[key] = error
+            else:
+                with contextlib.suppress(OSError):  # the sweep removes what is left
+                    self._staging.part(key).unlink(missing_ok=True)
+                return
+        with contextlib.suppress(OSError):
             self._staging.remove(key)
 
 

@@ -1,87 +1,30 @@
 """The bytes of one open upload on a local disk: written by aiofiles, digested on the way, made durable."""
 
 import asyncio
-import contextlib
 import errno
-import hashlib
 import os
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from io import FileIO
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
+import structlog
 from aiofiles.threadpool import wrap
 
 from app.errors import DIGEST_MISMATCH, Failure
+from handlers.upload.hashing import Damaged, HashingFile, Knowledge
 from handlers.upload.messages import Receipt
-from handlers.upload.publish import Publisher
-from handlers.upload.staging import Manifest, Staging
+from handlers.upload.publish import NotSynced, Publisher
+from handlers.upload.records import Manifest, Proof
+from handlers.upload.staging import Staging
 
-_PIECES: Final = 1024  # IOV_MAX of Linux: pieces that one writev takes
-_READ: Final = 1024 * 1024
 _REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
 
+log = structlog.get_logger()
 
-class HashingFile(FileIO):
-    """A file that digests what it writes, in the same visit to the worker thread: hashing and writing
-    release the interpreter's lock, and a visit costs 100 to 200 µs.
-
-    `hashed` lags behind `offset` where bytes were not written by this object; `catch_up` reads them.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b")
-        self.offset = 0
-        self.hashed = 0
-        self.digest = hashlib.sha256()
-
-    def writelines(self, views: Any, /) -> None:
-        """Append all views, or none: where it raises OSError the file has its old length."""
-        start = self.offset
-        try:
-            end = self._write(views)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self.fileno(), start)
-            raise
-        if self.hashed == start:
-            for view in views:
-                self.digest.update(view)
-            self.hashed = end
-        self.offset = end
-
-    def _write(self, views: Sequence[memoryview]) -> int:
-        fd, place, pieces = self.fileno(), self.offset, list(views)
-        while pieces:
-            written = os.pwritev(fd, pieces[:_PIECES], place)
-            place += written
-            while pieces and written >= len(pieces[0]):
-                written -= len(pieces.pop(0))
-            if pieces and written:
-                pieces[0] = pieces[0][written:]
-        return place
-
-    def cut(self, offset: int) -> None:
-        """Keep the first `offset` bytes."""
-        if os.fstat(self.fileno()).st_nlink > 1:
-            raise OSError(errno.EBUSY, "The file is under its final name already")
-        os.ftruncate(self.fileno(), offset)
-        self.offset = offset
-        if self.hashed > offset:
-            self.hashed = 0
-            self.digest = hashlib.sha256()
-
-    def catch_up(self) -> str:
-        """The digest of all bytes, reading those that were not digested when they were written."""
-        while self.hashed < self.offset:
-            block = os.pread(self.fileno(), min(_READ, self.offset - self.hashed), self.hashed)
-            if not block:
-                raise OSError(errno.EIO, "The part file is shorter than it was")
-            self.digest.update(block)
-            self.hashed += len(block)
-        return self.digest.hexdigest()
+_T = TypeVar("_T")
 
 
 class DirectoryPart:
@@ -107,113 +50,199 @@ class DirectoryPart:
         self._observe = observe
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
-        self._distrusted = False  # a sync failed: what is not durable may be lost already
-        self._sync: asyncio.Future[None] | None = None
+        self._unsynced = False  # a sync failed: what is not durable may be lost already
+        self._damaged = False  # somebody else has changed the file: none of it is trusted
+        self._turn = asyncio.Lock()  # for the manifest, and for opening and closing; held by one task at a time
         self.offset = manifest.durable
         self.durable = manifest.durable
-        self._digest = (hashlib.sha256(), 0)  # survives detaching, so that coming back costs no reading
+        self._known = Knowledge(proof=manifest.proof)
+        self._digest: Any = None  # a copy of the digest of the first `offset` bytes, where it is known
+
+    # -- having it open
 
     async def attach(self) -> str | None:
         """See the contract."""
+        try:
+            if self._file is None or self._unsynced or self._damaged:
+                await self._in_turn(self._open)
+            return await self._catch_up()
+        except Damaged as damage:
+            log.warning("upload.damaged", upload=self._key[:12], problem=damage.strerror, offset=self.offset)
+            self._damaged = True
+            await self.forget()
+            return None
+
+    async def _open(self) -> None:
+        if self._damaged:
+            raise Damaged("The part file was changed by somebody else")
+        await self._close()
+        file = await self._run(self._open_file)
+        self._file, self._writer = file, wrap(file, executor=self._workers)
+        self._unsynced = False
+
+    def _open_file(self) -> HashingFile:
+        """The file with its first `offset` bytes."""
+        path = self._staging.part(self._key)
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            raise Damaged("The part file is not there any more") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size < self.offset:
+            raise Damaged("The part file is not what it was")
+        if found.st_nlink > 1:  # under another name it is not ours to change
+            self._staging.renew_part(self._key, self.offset)
+            self._known.doubt()
+            self._known.mark = None
+        file = HashingFile(path, self.offset, self._known)
+        try:
+            file.look()
+            file.trim()
+        except OSError:
+            file.close()
+            raise
+        self._known.forget_from(self.offset, self._manifest.proof)
+        return file
+
+    async def _catch_up(self) -> str | None:
         file = self._file
-        if file is None:
-            file = await self._run(HashingFile, self._staging.part(self._key))
-            file.digest, file.hashed = self._digest
-            self._file = file
-            self._writer = wrap(file, executor=self._workers)
-        if self._distrusted or file.offset != self.offset:
-            if self._distrusted:
-                self.offset = self.durable
-            await self._run(file.cut, self.offset)
-            self._distrusted = False
-        if not self.offset or self.offset - file.hashed > _REHASH_AT_ONCE:
+        assert file is not None
+        if not self.offset or self.offset - self._known.hashed > _REHASH_AT_ONCE:
             return None
         digest: str = await self._run(file.catch_up)
+        self._digest = self._known.digest.copy()
         return digest
 
     async def detach(self) -> None:
         """See the contract."""
-        await self._quiet()
-        if self._file is not None:
-            file, self._file, self._writer = self._file, None, None
-            self._digest = (file.digest, file.hashed)
-            await self._run(file.close)
+        await self._in_turn(self._close)
+
+    async def _close(self) -> None:
+        file, self._file, self._writer = self._file, None, None
+        if file is not None:
+            try:
+                await self._run(file.close)
+            except OSError:  # what is durable is so; of the rest nobody knows
+                self._unsynced = True
+        if self._damaged:
+            self.offset = self.durable = 0
+        elif self._unsynced:
+            self.offset, self._digest = self.durable, None
+
+    # -- bytes
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
-        if self._distrusted:
-            raise OSError(errno.EIO, "A sync has failed")
-        await self._writer.writelines(views)
+        self._check()
+        try:
+            await self._writer.writelines(views)
+        except Damaged:
+            self._damaged = True
+            raise
         self.offset += size
+        self._digest = self._known.digest.copy() if self._known.hashed == self.offset else None
+
+    def _check(self) -> None:
+        if self._unsynced or self._damaged:
+            raise OSError(errno.EIO, "The disk has failed")
 
     async def sync(self) -> None:
         """See the contract. One at a time: who asks while one runs waits for it, and for the next."""
-        await self._quiet()
-        if self.durable == self.offset and not self._distrusted:
+        await self._in_turn(self._sync)
+
+    async def _sync(self) -> None:
+        if self._file is None or self.durable == self.offset:
             return
-        self._sync = asyncio.ensure_future(self._make_durable(self.offset))
-        self._sync.add_done_callback(self._synced)
-        await asyncio.shield(self._sync)
-
-    def _synced(self, sync: asyncio.Future[None]) -> None:
-        self._sync = None
-        if not sync.cancelled():
-            sync.exception()  # looked at here too, for the case that who asked has been cancelled
-
-    async def _quiet(self) -> None:
-        """Until no sync runs."""
-        while self._sync is not None:
-            await asyncio.wait([self._sync])
-
-    async def _make_durable(self, offset: int) -> None:
-        assert self._file is not None, "attach before sync"
+        self._check()
+        offset, digest = self.offset, self._digest
         try:
-            await self._run(self._sync_bytes, self._file.fileno())
-        except OSError:
-            self._distrusted = True
+            await self._run(self._sync_file, self._file)
+        except Damaged:
+            self._damaged = True
             raise
-        manifest = self._manifest.at(offset, self._staging.now())
-        await self._run(self._staging.save, self._key, manifest)
-        self._manifest, self.durable = manifest, offset
+        except OSError:
+            self._unsynced = True
+            raise
+        # Where the digest is not known the word of an earlier one stands: it is of fewer bytes.
+        proof = self._manifest.proof if digest is None else Proof(offset, digest.hexdigest())
+        await self._save(replace(self._manifest, durable=offset, proof=proof, whole=None))
 
-    def _sync_bytes(self, fd: int) -> None:
+    async def _save(self, manifest: Manifest) -> None:
+        """The bytes are safe: now the word of it."""
+        manifest = replace(manifest, touched=self._staging.now())
+        await self._run(self._staging.save, self._key, manifest)
+        self._manifest, self.durable = manifest, manifest.durable
+
+    def _sync_file(self, file: HashingFile) -> None:
         begun = time.perf_counter()
-        os.fdatasync(fd)
+        file.stay()
+        os.fdatasync(file.fileno())
         self._observe(time.perf_counter() - begun)
 
     async def forget(self) -> None:
         """See the contract."""
-        await self._quiet()
-        assert self._file is not None, "attach before forget"
+        await self._in_turn(self._forget)
+
+    async def _forget(self) -> None:
         # The word that nothing is durable goes first: a crash between the two leaves nothing half believed.
-        manifest = self._manifest.at(0, self._staging.now())
-        await self._run(self._staging.save, self._key, manifest)
-        self._manifest, self.durable, self.offset = manifest, 0, 0
-        await self._run(self._file.cut, 0)
-        self._distrusted = False
+        self._damaged = True
+        await self._save(replace(self._manifest, durable=0, proof=None, whole=None))
+        self.offset, self._digest, self._known = 0, None, Knowledge()
+        await self._close()
+        await self._run(self._staging.renew_part, self._key, 0)
+        self._damaged = self._unsynced = False
+        await self._open()
+
+    # -- the end
 
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract; the order of the steps is in `Publisher.publish`."""
-        await self._quiet()
-        if self._distrusted:
-            raise OSError(errno.EIO, "A sync has failed")
-        assert self._file is not None, "attach before publish"
-        digest = await self._run(self._file.catch_up)
-        if any(digest != promised for promised in expected):
-            raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
+        return await self._in_turn(lambda: self._publish(expected))
+
+    async def _publish(self, expected: Sequence[str]) -> Receipt:
+        self._check()
+        file = self._file
+        assert file is not None, "attach before publish"
         try:
+            digest = await self._run(file.verify)
+            if any(digest != promised for promised in expected):
+                raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
             receipt: Receipt = await self._run(
-                self._publisher.publish, self._key, self._manifest, self._file.fileno(), digest
+                self._publisher.publish, self._key, self._manifest, file.fileno(), digest
             )
-        except OSError:
-            self._distrusted = True
+        except Damaged:
+            self._damaged = True
             raise
+        except NotSynced:
+            self._unsynced = True
+            raise
+        self.durable = self.offset  # a sync that has waited for its turn has nothing to do
         return receipt
 
     async def remove(self) -> None:
         """See the contract."""
-        await self.detach()
+        await self._in_turn(self._remove)
+
+    async def _remove(self) -> None:
+        await self._close()
         await self._run(self._staging.remove, self._key)
+
+    # -- how it is run
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Nothing else that needs the turn runs beside it; and it runs to its end, whatever becomes of who asked."""
+        task = asyncio.create_task(self._locked(work))
+        task.add_done_callback(_look_at)
+        return await asyncio.shield(task)
+
+    async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        async with self._turn:
+            return await work()
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+
+def _look_at(task: "asyncio.Task[Any]") -> None:
+    """Its exception is seen, also where who asked has been cancelled."""
+    if not task.cancelled():
+        task.exception()

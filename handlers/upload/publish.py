@@ -13,7 +13,8 @@ from typing import Final, Literal
 from app.errors import NAME_TAKEN, Failure
 from handlers.upload.messages import Receipt
 from handlers.upload.names import alternatives
-from handlers.upload.staging import Manifest, Staging
+from handlers.upload.records import Manifest, Proof
+from handlers.upload.staging import Staging
 
 Policy = Literal["rename", "reject", "replace"]
 
@@ -21,6 +22,10 @@ _WORTH_A_WORD: Final = 16 * 1024 * 1024
 """Bytes of a file whose digest is written down before it is published: reading it again would take long."""
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class NotSynced(OSError):
+    """The bytes of a part could not be made durable: they may be lost already, and are not to be trusted."""
 
 
 class Publisher:
@@ -42,50 +47,63 @@ class Publisher:
         5. Write the receipt, durably. Now it may be sent, and asked for again.
         6. Forget the part. Its bytes are the file's, so that only a second name goes.
 
-        Raises Failure `name_taken`, and OSError where the disk fails; then nothing is visible.
+        Raises Failure `name_taken`, NotSynced where step 1 fails, another OSError where a later one does;
+        then nothing is visible, but where a file was replaced already.
         """
-        size = os.fstat(fd).st_size
-        begun = time.perf_counter()
-        os.fsync(fd)
-        self._observe(time.perf_counter() - begun)
-        if size >= _WORTH_A_WORD:
-            self._staging.save(key, Manifest(manifest.promise, size, self._staging.now(), digest))
+        self._sync(fd)
+        found = os.fstat(fd)
+        if found.st_size >= _WORTH_A_WORD:
+            proof = Proof(found.st_size, digest)
+            whole = Manifest(manifest.promise, proof.size, self._staging.now(), proof, found.st_mtime_ns)
+            self._staging.save(key, whole)
         folders = self._open_folders(manifest.promise.name)
         try:
-            name = self._link(key, folders[-1], manifest.promise.name)
+            name = self._link(key, fd, folders[-1], manifest.promise.name)
             try:
                 # All of them: another upload may have made one a moment ago, and not have synced it yet.
                 for folder in folders:
                     os.fsync(folder)
+                return self.conclude(key, Receipt(name, found.st_size, digest))
             except OSError:
-                self.take_back(name, self._staging.part(key))
+                self.take_back(key, name, fd)
                 raise
         finally:
             _close(folders)
-        return self.conclude(key, Receipt(name, size, digest))
+
+    def _sync(self, fd: int) -> None:
+        begun = time.perf_counter()
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise NotSynced(error.errno, error.strerror) from error
+        self._observe(time.perf_counter() - begun)
 
     def give_name(self, key: str, name: str) -> str:
         """Link the part to its final name, or to the one it gets instead; nothing is synced."""
         folders = self._open_folders(name)
         try:
-            return self._link(key, folders[-1], name)
+            with self._staging.open_part(key) as fd:
+                return self._link(key, fd, folders[-1], name)
         finally:
             _close(folders)
 
-    def take_back(self, name: str, part: Path) -> None:
+    def take_back(self, key: str, name: str, fd: int) -> None:
         """Unlink a name that may not outlive a power cut; where that fails, start-up finishes what it finds.
 
-        A name under which another file stands now, or which replaced one, stays.
+        A receipt goes before it: there must be none without a file. A name under which another file
+        stands now, or which replaced one, stays.
         """
         place = self._staging.directory / name
         with suppress(OSError):
-            if self._policy != "replace" and os.path.samestat(os.lstat(place), os.lstat(part)):
+            self._staging.receipt(key).unlink(missing_ok=True)
+            if self._policy != "replace" and os.path.samestat(os.lstat(place), os.fstat(fd)):
                 place.unlink()
 
     def conclude(self, key: str, receipt: Receipt) -> Receipt:
         """The last two steps, of a file whose name is durable."""
         self._staging.save_receipt(key, receipt)
-        self._staging.remove(key)
+        with suppress(OSError):  # the promise is kept already; start-up and the sweep remove what is left
+            self._staging.remove(key)
         return receipt
 
     def taken(self, name: str) -> bool:
@@ -138,15 +156,15 @@ class Publisher:
             raise
         return folders
 
-    def _link(self, key: str, folder: int, name: str) -> str:
+    def _link(self, key: str, fd: int, folder: int, name: str) -> str:
         """Give the part a name in the folder that is free, or may be replaced; the whole name it was."""
         path, slash, last = name.rpartition("/")
         if self._policy == "replace":
-            self._replace(key, folder, last)
+            self._replace(key, fd, folder, last)
             return name
         for candidate in chain([last], alternatives(last)):
             try:
-                os.link(self._staging.part(key), candidate, dst_dir_fd=folder, follow_symlinks=False)
+                _link_file(fd, candidate, folder)
             except FileExistsError:
                 if self._policy == "reject" or (candidate == last and _is_folder(last, folder)):
                     raise Failure(NAME_TAKEN, "The name is taken.") from None
@@ -154,15 +172,26 @@ class Publisher:
                 return path + slash + candidate
         raise AssertionError("there is always another name")
 
-    def _replace(self, key: str, folder: int, name: str) -> None:
+    def _replace(self, key: str, fd: int, folder: int, name: str) -> None:
         link = self._staging.link(key)
         link.unlink(missing_ok=True)
-        os.link(self._staging.part(key), link, follow_symlinks=False)
+        staging = os.open(link.parent, _FOLDER)
+        try:
+            _link_file(fd, link.name, staging)
+        finally:
+            os.close(staging)
         try:
             os.replace(link, name, dst_dir_fd=folder)
-        except IsADirectoryError:
-            link.unlink()
-            raise Failure(NAME_TAKEN, "The name is a folder's.") from None
+        except OSError as error:
+            link.unlink(missing_ok=True)
+            if isinstance(error, IsADirectoryError):
+                raise Failure(NAME_TAKEN, "The name is a folder's.") from None
+            raise
+
+
+def _link_file(fd: int, name: str, folder: int) -> None:
+    """A name for the very file that was verified, whatever stands at its path in staging by now."""
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
 
 
 def _close(folders: list[int]) -> None:

@@ -1,18 +1,25 @@
 """What a start-up does with what a crash left in staging: finish it, cut it, or drop it. It never guesses."""
 
+import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from app.errors import Failure
 from handlers.upload.messages import Receipt
 from handlers.upload.publish import Publisher
-from handlers.upload.staging import Manifest, Staging, sync_folder
+from handlers.upload.records import Manifest, Proof
+from handlers.upload.staging import Staging, sync_folder
 
 log = structlog.get_logger()
+
+_T = TypeVar("_T")
 
 
 class Recovery:
@@ -23,19 +30,19 @@ class Recovery:
         self._publisher = publisher
 
     def run(self) -> list[tuple[str, Manifest]]:
-        """Bring staging in order; the uploads that are open, by their keys."""
+        """Bring staging in order; the uploads that are open, by their keys. What cannot be used is left alone."""
         names = {entry.name for entry in self._staging.entries()}
         found = []
         for name in sorted(names):
             key, _, kind = name.partition(".")
             if kind.endswith("new"):
-                (self._staging.folder / name).unlink(missing_ok=True)
+                _drop(self._staging.folder / name)
             elif kind == "intent":
-                self._recover_intent(key)
+                _attempt(key, self._recover_intent)
             elif kind == "part" and names.isdisjoint((f"{key}.upload", f"{key}.intent")):
-                self._staging.part(key).unlink(missing_ok=True)
+                _drop(self._staging.part(key))
             elif kind == "upload":
-                manifest = self._recover_one(key, f"{key}.receipt" in names)
+                manifest = _attempt(key, self._recover_one)
                 if manifest is not None:
                     found.append((key, manifest))
         return found
@@ -45,15 +52,12 @@ class Recovery:
     def _recover_intent(self, key: str) -> None:
         """A file that was meant to be published: finish it where its bytes are there, whole; else it never was."""
         intent = self._staging.load_intent(key)
-        try:
-            name = None if intent is None else self._name_of_intent(key, intent)
-            if intent is not None and name is not None:
-                self._sync_folders(name)
-                self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
-                log.info("upload.stored", upload=key[:12], name=name, recovered=True)
-            self._staging.remove(key)
-        except (Failure, OSError) as error:
-            log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
+        name = None if intent is None else self._name_of_intent(key, intent)
+        if intent is not None and name is not None:
+            self._sync_folders(name)
+            self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
+            log.info("upload.stored", upload=key[:12], name=name, recovered=True)
+        self._staging.remove(key)
 
     def _name_of_intent(self, key: str, intent: Receipt) -> str | None:
         """The final name, given now if it was not yet; None where the bytes are not what was intended."""
@@ -69,23 +73,12 @@ class Recovery:
 
     # -- uploads with a manifest
 
-    def _recover_one(self, key: str, has_receipt: bool) -> Manifest | None:
+    def _recover_one(self, key: str) -> Manifest | None:
         """One upload after a crash; None when it is not open any more. Never guesses."""
-        if has_receipt:  # the last step was missing
+        if self._staging.load_receipt(key) is not None:  # the last step was missing
             self._staging.remove(key)
             return None
-        try:
-            manifest = self._staging.load(key)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
-            return None
-        try:
-            return self._recover_part(key, manifest)
-        except OSError as error:
-            log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
-            return None
-
-    def _recover_part(self, key: str, manifest: Manifest) -> Manifest | None:
+        manifest = self._staging.load(key)
         self._staging.link(key).unlink(missing_ok=True)
         path = self._staging.part(key)
         try:
@@ -93,46 +86,72 @@ class Recovery:
         except FileNotFoundError:
             part = None
         if part is None or not stat.S_ISREG(part.st_mode) or part.st_size < manifest.durable:
-            log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
             return self._begin_anew(key, manifest)
         if part.st_nlink > 1:
             name = self._publisher.published_as(manifest.promise.name, part)
-            if name is None:
-                log.warning("upload.damaged", upload=key[:12], problem="published, and moved away; begun anew")
-                return self._begin_anew(key, manifest)
-            self._conclude(key, manifest, path, name)
-            return None
-        if manifest.sha256 is not None:
-            return self._publish(key, manifest, path)
+            if name is not None:
+                self._conclude(key, manifest, part, name)
+                return None
+            # Somebody has given it a name elsewhere: that file is not ours to change any more.
+            self._staging.renew_part(key, manifest.durable)
+        elif manifest.whole is not None:
+            return self._publish(key, manifest, part)
         os.truncate(path, manifest.durable)
         return manifest
 
     def _begin_anew(self, key: str, manifest: Manifest) -> Manifest:
-        self._staging.remove(key)
-        return self._staging.create(key, manifest.promise)
+        log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
+        anew = replace(manifest, durable=0, proof=None, whole=None)
+        self._staging.save(key, anew)
+        self._staging.renew_part(key, 0)
+        return anew
 
-    def _conclude(self, key: str, manifest: Manifest, path: Path, name: str) -> None:
+    def _conclude(self, key: str, manifest: Manifest, part: os.stat_result, name: str) -> None:
         """The name was given and the receipt was not written: sync the name, for that may be missing too."""
-        digest = manifest.sha256 or _digest(path)
         self._sync_folders(name)
-        self._publisher.conclude(key, Receipt(name, path.stat().st_size, digest))
+        digest = self._digest(key, manifest, part)
+        self._publisher.conclude(key, Receipt(name, part.st_size, digest))
         log.info("upload.stored", upload=key[:12], name=name, recovered=True)
 
-    def _publish(self, key: str, manifest: Manifest, path: Path) -> Manifest | None:
+    def _publish(self, key: str, manifest: Manifest, part: os.stat_result) -> Manifest | None:
         """Whole and verified, and no name yet: give it one, as it would have been given."""
-        assert manifest.sha256 is not None
-        with path.open("rb") as file:
+        digest = self._digest(key, manifest, part)
+        if manifest.proof != Proof(part.st_size, digest):
+            return self._begin_anew(key, manifest)
+        with self._staging.open_part(key) as fd:
             try:
-                receipt = self._publisher.publish(key, manifest, file.fileno(), manifest.sha256)
+                receipt = self._publisher.publish(key, manifest, fd, digest)
             except (Failure, OSError) as error:
                 log.warning("upload.failed", upload=key[:12], problem=repr(error))
                 return manifest
         log.info("upload.stored", upload=key[:12], name=receipt.name, recovered=True)
         return None
 
+    def _digest(self, key: str, manifest: Manifest, part: os.stat_result) -> str:
+        """Of the part; read only where its own word for it cannot be taken."""
+        proof = manifest.proof
+        if proof is not None and (proof.size, manifest.whole) == (part.st_size, part.st_mtime_ns):
+            return proof.sha256
+        return _digest(self._staging.part(key))
+
     def _sync_folders(self, name: str) -> None:
         for parent in Path(name).parents:
             sync_folder(self._staging.directory / parent)
+
+
+def _attempt(key: str, recover: Callable[[str], _T]) -> _T | None:
+    """One upload's trouble is its own: it is left as it is, and the others are taken up."""
+    try:
+        return recover(key)
+    except (Failure, OSError, ValueError) as error:
+        log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
+        return None
+
+
+def _drop(path: Path) -> None:
+    """Remove what a crash has left; what is no file is a stranger's."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _is(path: Path, receipt: Receipt) -> bool:

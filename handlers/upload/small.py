@@ -39,7 +39,7 @@ class Grouping:
     async def _run(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            results = await self._publish([whole for whole, _ in group])
+            results = await self._attempt([whole for whole, _ in group])
             for (_, published), result in zip(group, results, strict=True):
                 if published.cancelled():
                     continue
@@ -48,6 +48,12 @@ class Grouping:
                 else:
                     published.set_result(result)
         self._task = None
+
+    async def _attempt(self, group: Sequence[Whole]) -> Sequence[Receipt | Exception]:
+        try:
+            return await self._publish(group)
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            return [error] * len(group)
 
 
 class SmallPart:
@@ -139,9 +145,13 @@ class SmallPart:
         """Be a part like others from here on."""
         if self._part is None:
             part = await self._make()
-            await part.attach()
-            if self._data:
-                await part.write([memoryview(bytes(self._data))], len(self._data))
+            try:
+                await part.attach()
+                if self._data:
+                    await part.write([memoryview(bytes(self._data))], len(self._data))
+            except OSError:
+                await part.remove()
+                raise
             self._part = part
             self._drop()
             if not self._attached:

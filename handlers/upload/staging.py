@@ -1,49 +1,34 @@
 """The staging folder: what lies in it, how its small files are written, how it is locked. Blocking calls.
 
     .incoming/lock             held with flock while a service runs
+    .incoming/<boot>.clock     its mtime says when, by our own clock, the machine was started
     .incoming/<key>.part       the bytes of an open upload
     .incoming/<key>.upload     its manifest, JSON
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
     .incoming/<key>.intent     of a small file that is being published with others: what its receipt will be
     .incoming/<key>.link       a name in passing, while a file is replaced
-    .incoming/*.new            a small file that is being written
+    .incoming/*.new            a file that is being written
 
 The key is the SHA-256 of the token: who can read the folder cannot use what lies in it.
 """
 
 import contextlib
+import errno
 import fcntl
-import json
 import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from app.errors import CannotStart
 from handlers.upload.messages import Promise, Receipt
+from handlers.upload.records import LARGEST, Manifest, read_manifest, read_receipt, write_record
 
 NAME: Final = ".incoming"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What is known of an open upload. `durable` bytes are trusted, `touched` is when that was last said.
-
-    `sha256` is there from the moment that the whole file is verified and durable: then a start-up
-    finishes what a crash interrupted.
-    """
-
-    promise: Promise
-    durable: int
-    touched: float
-    sha256: str | None = None
-
-    def at(self, durable: int, now: float) -> "Manifest":
-        """The next one."""
-        return replace(self, durable=durable, touched=now, sha256=None)
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_BLOCK: Final = 1024 * 1024
 
 
 class Staging:
@@ -53,12 +38,13 @@ class Staging:
         self.directory = directory
         self.folder = directory / NAME
         self._lock: int | None = None
-        # Wall time that goes on from what it was at the start: a clock that jumps expires nothing.
-        self._epoch = time.time() - time.monotonic()
+        self._epoch = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970, by a clock that does not jump while the service runs."""
-        return self._epoch + time.monotonic()
+        """Seconds since 1970, by a clock of our own: it goes on when the system's jumps, so that nothing
+        expires by that, and from one run of the service to the next, until the machine is started anew.
+        """
+        return self._epoch + time.clock_gettime(time.CLOCK_BOOTTIME)
 
     # -- the folder
 
@@ -72,6 +58,7 @@ class Staging:
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._probe()
+            self._set_clock()
         except BlockingIOError:
             self.close()
             raise CannotStart(f"{self.directory} is in use by another service") from None
@@ -87,16 +74,38 @@ class Staging:
             raise CannotStart(f"{self.folder} is on another file system than {self.directory}")
 
     def _probe(self) -> None:
-        """Publishing is a hard link into the directory: find out now whether there are any."""
-        probe, link = self.folder / "probe.new", self.directory / f".probe-{os.getpid()}"
+        """Publishing is a hard link into the directory: find out now whether there are any, without a trace there.
+
+        A file cannot take the place of a folder. But before the system says so it looks whether both
+        are on one mount and may be written.
+        """
+        probe, link = self.folder / "probe.new", self.folder / "probe.link.new"
+        for path in (probe, link):
+            path.unlink(missing_ok=True)
         try:
-            probe.touch(mode=0o600)
+            self.write_new(probe, b"", sync=False)
             os.link(probe, link)
+            if not os.access(self.directory, os.W_OK | os.X_OK, effective_ids=True):
+                raise CannotStart(f"{self.directory} cannot be written")
+            os.rename(probe, self.folder)
         except PermissionError as error:
             raise CannotStart(f"{self.directory} cannot be written: {error.strerror}") from error
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+                raise
         finally:
-            for path in (link, probe):
+            for path in (probe, link):
                 path.unlink(missing_ok=True)
+
+    def _set_clock(self) -> None:
+        """Go on with the time of the run before, where the machine has not been started since."""
+        file = self.folder / f"{_BOOT.read_text(encoding='ascii').strip()}.clock"
+        if not os.path.lexists(file):
+            for old in self.folder.glob("*.clock"):
+                old.unlink()
+            started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+            self.write_new(file, b"", sync=False, mtime=started)
+        self._epoch = os.lstat(file).st_mtime
 
     def close(self) -> None:
         """Give the lock back."""
@@ -142,27 +151,29 @@ class Staging:
 
     def save(self, key: str, manifest: Manifest) -> None:
         """Replace the manifest, atomically and durably."""
-        self._write(self.manifest(key), asdict(manifest))
+        self._write(self.manifest(key), write_record(manifest))
 
     def load(self, key: str) -> Manifest:
-        """Read a manifest back. Raises OSError, ValueError, TypeError or KeyError where it is rubbish."""
-        fields = json.loads(self._read(self.manifest(key)))
-        manifest = Manifest(**{**fields, "promise": Promise(**fields["promise"])})
-        if not isinstance(manifest.durable, int) or manifest.durable < 0:
-            raise ValueError("durable is no offset")
-        float(manifest.touched)
-        return manifest
+        """Read a manifest back. Raises OSError, or ValueError where it is rubbish."""
+        return read_manifest(self._read(self.manifest(key)))
 
     def save_receipt(self, key: str, receipt: Receipt) -> None:
         """Write the receipt, durably; its mtime says by our own clock since when it is kept."""
-        self._write(self.receipt(key), asdict(receipt), self.now())
+        self._write(self.receipt(key), write_record(receipt), self.now())
 
     def load_receipt(self, key: str) -> tuple[Receipt, float] | None:
-        """The receipt and since when it is kept; None where there is none that can be read."""
+        """The receipt and since when it is kept; None where there is none, or rubbish. Raises OSError."""
         try:
-            since = os.lstat(self.receipt(key)).st_mtime
-            return Receipt(**json.loads(self._read(self.receipt(key)))), since
-        except (FileNotFoundError, ValueError, TypeError):
+            receipt = read_receipt(self._read(self.receipt(key)))
+            return receipt, os.lstat(self.receipt(key)).st_mtime
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def load_intent(self, key: str) -> Receipt | None:
+        """What was intended; None where it cannot be read: then it was never durable."""
+        try:
+            return read_receipt(self._read(self.intent(key)))
+        except (OSError, ValueError):
             return None
 
     def remove(self, key: str) -> None:
@@ -170,45 +181,83 @@ class Staging:
         for path in (self.manifest(key), self.intent(key), self.link(key), self.part(key)):
             path.unlink(missing_ok=True)
 
-    def load_intent(self, key: str) -> Receipt | None:
-        """What was intended; None where it cannot be read: then it was never durable."""
+    def renew_part(self, key: str, size: int) -> None:
+        """Put a file of its own in the place of the part, with its first `size` bytes, durable.
+
+        For a part that must be changed and may not: its file has a name elsewhere, or cannot be trusted.
+        """
+        new = self.folder / f"{key}.part.new"
+        new.unlink(missing_ok=True)
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            return Receipt(**json.loads(self._read(self.intent(key))))
-        except (OSError, ValueError, TypeError):
-            return None
+            if size:
+                self._copy(key, fd, size)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(new, self.part(key))
+        sync_folder(self.folder)
+
+    def _copy(self, key: str, target: int, size: int) -> None:
+        with self.open_part(key) as source:
+            while size:
+                sent = os.sendfile(target, source, None, min(size, _BLOCK))
+                if not sent:
+                    raise OSError(errno.EIO, "The part file is shorter than it was")
+                size -= sent
+
+    @contextlib.contextmanager
+    def open_part(self, key: str) -> Iterator[int]:
+        """A descriptor of the part, for reading; never through a link."""
+        fd = os.open(self.part(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def write_new(self, path: Path, data: bytes, *, sync: bool, mtime: float | None = None) -> None:
-        """A file that was not there before; its folder is not synced."""
+        """A file that was not there before; its folder is not synced. Where it raises OSError there is none."""
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            with open(fd, "wb", buffering=0, closefd=False) as file:
-                while data:
-                    data = data[file.write(data) :]
+            while data:
+                data = data[os.write(fd, data) :]
             if mtime is not None:
                 os.utime(fd, (mtime, mtime))
             if sync:
                 os.fsync(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
         finally:
             os.close(fd)
 
     def _read(self, path: Path) -> bytes:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            return file.read()
-
-    def _write(self, path: Path, fields: dict[str, Any], mtime: float | None = None) -> None:
-        """New file, sync, rename over the old, sync the folder: readers find the old or the new, never a half."""
-        new = path.with_name(path.name + ".new")
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """A small regular file; raises OSError, and ValueError where it is anything else."""
         try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(json.dumps(fields).encode())
-            if mtime is not None:
-                os.utime(fd, (mtime, mtime))
-            os.fsync(fd)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise ValueError("no regular file") from None
+            raise
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError("no regular file")
+            return os.read(fd, LARGEST)
         finally:
             os.close(fd)
-        os.replace(new, path)
+
+    def _write(self, path: Path, data: bytes, mtime: float | None = None) -> None:
+        """New file, sync, rename over the old, sync the folder: readers find the old or the new, never a half."""
+        new = path.with_name(path.name + ".new")
+        new.unlink(missing_ok=True)
+        self.write_new(new, data, sync=True, mtime=mtime)
+        try:
+            os.replace(new, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
         sync_folder(self.folder)
 
 

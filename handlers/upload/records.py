@@ -1,0 +1,125 @@
+"""The small files of staging: what stands in them, and reading it back without believing too much. Pure.
+
+A power cut, a failing disk or a stranger may have left anything there. Whatever is not exactly what we
+write is a ValueError: nothing in it is used, and above all no name that leads out of the directory.
+"""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from app.errors import Failure
+from handlers.upload.messages import Promise, Receipt
+from handlers.upload.names import check_name
+
+LARGEST: Final = 64 * 1024  # bytes of such a file; what is larger is none
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The first `size` bytes of a part have this digest: they are not what was written if they have another."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of an open upload. `durable` bytes are trusted, `touched` is when that was last said.
+
+    `whole` is the modification time of the part in nanoseconds, and there from the moment that the whole
+    file is verified, durable, and proved by `proof`: then a start-up finishes what a crash interrupted.
+    """
+
+    promise: Promise
+    durable: int
+    touched: float  # seconds since 1970, by the clock of staging
+    proof: Proof | None = None
+    whole: int | None = None
+
+
+def write_record(record: Manifest | Receipt) -> bytes:
+    """What stands in its file."""
+    return json.dumps(asdict(record)).encode()
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """Raises ValueError where it is rubbish."""
+    fields = _object(_parse(data))
+    promise = _promise(_object(fields.get("promise")))
+    durable, proof, whole = _count(fields.get("durable")), fields.get("proof"), fields.get("whole")
+    if promise.size is not None and durable > promise.size:
+        raise ValueError("more bytes than were promised")
+    return Manifest(
+        promise,
+        durable,
+        _time(fields.get("touched")),
+        None if proof is None else _proof(_object(proof)),
+        None if whole is None else _count(whole),
+    )
+
+
+def read_receipt(data: bytes) -> Receipt:
+    """Raises ValueError where it is rubbish."""
+    fields = _object(_parse(data))
+    return Receipt(_name(fields.get("name")), _count(fields.get("size")), _digest(fields.get("sha256")))
+
+
+def _promise(fields: dict[str, Any]) -> Promise:
+    size, sha256, plain = fields.get("size"), fields.get("sha256"), fields.get("plain")
+    if not isinstance(plain, bool):
+        raise ValueError("plain or not?")  # noqa: TRY004 - callers wait for one kind of exception
+    return Promise(
+        _name(fields.get("name")),
+        None if size is None else _count(size),
+        None if sha256 is None else _digest(sha256),
+        plain,
+    )
+
+
+def _proof(fields: dict[str, Any]) -> Proof:
+    return Proof(_count(fields.get("size")), _digest(fields.get("sha256")))
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError("no object")
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no name")  # noqa: TRY004
+    try:
+        check_name(value)
+    except Failure as failure:
+        raise ValueError(failure.detail) from None
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("no count")
+
+
+def _time(value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError("no time")
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return value
+    raise ValueError("no digest")
