@@ -18,7 +18,7 @@ class State(Enum):
 
     RECEIVING = auto()  # `ready` was sent; bytes, `end` and `restart` are welcome
     FINISHING = auto()  # the end was said; the store has the word
-    OVER = auto()  # stored, failed or left: nothing more is listened to
+    OVER = auto()  # failed or left: nothing more is listened to
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,8 @@ class Transfer:
         self.state, effects = transition(self, event)
         return effects
 
-    def finished(self) -> None:
-        """The store has said its word."""
-        self.state = State.OVER
-
     def _bytes(self, event: Bytes) -> tuple[State, Effects]:
-        room = self._limit - self.offset
+        room = max(self._limit - self.offset, 0)  # below the offset where `max_size` was lowered meanwhile
         size = min(event.size, room)
         self.offset += size
         written = (Write(size),) if size else ()

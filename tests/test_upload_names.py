@@ -1,0 +1,116 @@
+"""Names of uploads: which are allowed, and what one is called that is taken."""
+
+import itertools
+import unicodedata
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from app.errors import INVALID_NAME, Failure
+from handlers.upload.names import MAX_NAME, MAX_PART, alternatives, check_name
+
+letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\")
+parts = st.text(letters, min_size=1, max_size=300).map(lambda text: unicodedata.normalize("NFC", text))
+good_parts = parts.filter(lambda part: allowed(part))
+FIRST = 20  # alternatives that are looked at
+
+
+def allowed(name: str) -> bool:
+    """What the rule itself says."""
+    try:
+        check_name(name)
+    except Failure:
+        return False
+    return True
+
+
+def by_the_contract(name: str) -> bool:
+    """The rule, written once more from the contract's words."""
+    pieces = name.split("/")
+    return (
+        1 <= len(name.encode()) <= 1024
+        and unicodedata.normalize("NFC", name) == name
+        and all(1 <= len(piece.encode()) <= 255 for piece in pieces)
+        and not any(piece in (".", "..") or piece.startswith((".", " ")) or piece.endswith(" ") for piece in pieces)
+        and not any(character == "\\" or unicodedata.category(character) == "Cc" for character in name)
+    )
+
+
+@given(name=st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    st.text(st.sampled_from("a. /\\\0\x7f\x85e\u0301é\u212b😀"), max_size=12),
+    st.lists(parts, max_size=6).map("/".join),
+))  # fmt: skip
+@example("a" * MAX_PART)
+@example("a" * (MAX_PART + 1))
+@example("/".join(["a" * 204] * 5))
+@example("/".join(["a" * 204] * 5) + "a")
+@example("e\u0301")
+@example("\x85")
+def test_a_name_is_allowed_as_the_contract_says(name: str) -> None:
+    """Nothing more is refused and nothing less, whatever it is made of."""
+    assert allowed(name) is by_the_contract(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("", "0 bytes"), ("a" * (MAX_NAME + 1), "1025 bytes"), ("ä" * 128, "255 bytes"), ("e\u0301", "normal form C"),
+        ("/a", "empty part"), ("a/", "empty part"), ("a//b", "empty part"), (".", "full stop"), ("..", "full stop"),
+        ("a/../b", "full stop"), (".incoming/x", "full stop"), ("a/.hidden", "full stop"), (" a", "space"),
+        ("a /b", "space"), ("a\\b", "backslash"), ("a\0b", "control"), ("a\nb", "control"), ("a\x7fb", "control"),
+        ("a\udc80", "surrogate"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong(name: str, word: str) -> None:
+    """The detail names the fault, and never the name itself, which may be anything."""
+    with pytest.raises(Failure) as refused:
+        check_name(name)
+    assert refused.value.kind is INVALID_NAME
+    assert word in refused.value.detail
+    refused.value.detail.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("data.xml", ["data.1.xml", "data.2.xml", "data.3.xml"]),
+        ("data.tar.gz", ["data.tar.1.gz", "data.tar.2.gz"]),
+        ("README", ["README.1", "README.2"]),
+        ("data.1.xml", ["data.1.1.xml"]),
+        ("a.", ["a.1."]),
+    ],
+)
+def test_a_number_goes_before_the_last_suffix(name: str, others: list[str]) -> None:
+    """As the contract's examples have it."""
+    assert list(itertools.islice(alternatives(name), len(others))) == others
+
+
+@given(part=good_parts, stem=good_parts, suffix=good_parts)
+@example("a" * 255, "b" * 255, "c" * 254)
+@example("é" * 127, "😀" * 63, "x")
+def test_another_name_is_a_name_of_its_own(part: str, stem: str, suffix: str) -> None:
+    """Alternatives are allowed names, all different and different from the one that is taken; the suffix is kept
+    where it is one, and the stem is only shortened, between characters, where the whole would grow too long."""
+    joined = f"{stem[:60]}.{suffix[:20]}"
+    for name in (part, joined):
+        assume(allowed(name))
+        found = list(itertools.islice(alternatives(name), FIRST))
+        assert len({name, *found}) == FIRST + 1
+        for number, other in enumerate(found, 1):
+            assert allowed(other)
+            before, _, after = other.rpartition(f".{number}")
+            assert name.startswith(before)
+            assert name.endswith(after)
+            if len(name.encode()) + len(f".{number}") <= MAX_PART:
+                assert before + after == name
+            else:
+                assert len(other.encode()) > MAX_PART - 4  # no character more is cut than must be
+
+
+def test_there_is_no_end_of_names() -> None:
+    """Also of the longest, when the numbers grow."""
+    name = "a" * 251 + ".txt"
+    found = next(itertools.islice(alternatives(name), 123_455, None))
+    assert found == "a" * 244 + ".123456.txt"
