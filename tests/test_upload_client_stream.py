@@ -135,6 +135,9 @@ async def test_slow_source_is_no_lack_of_progress(session: aiohttp.ClientSession
     async def idle(conversation: Conversation) -> None:
         await conversation.ready()
         await conversation.take(5)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):  # longer than the client's patience
+                await conversation.socket.receive()  # answers pings meanwhile
         await conversation.fail(408, "idle")
 
     server.parts = [idle]

@@ -88,7 +88,7 @@ async def test_service_is_killed(uploader: Uploader, folder: Path) -> None:
 async def test_service_is_killed_under_a_file(uploader: Uploader, tmp_path: Path, folder: Path) -> None:
     """The same with a file, which is read again from where the service is."""
     file = tmp_path / "big"
-    file.write_bytes(content(200 * MIB))
+    file.write_bytes(content(100 * MIB))
     slow = {"window": "64KiB", "message_size": "16KiB"}
     with running_service(folder, upload=slow) as service:
         process = await uploader.start(file, service.url)
@@ -117,7 +117,7 @@ async def test_service_is_stopped_and_comes_back(uploader: Uploader, folder: Pat
 async def test_client_is_killed(uploader: Uploader, tmp_path: Path, folder: Path) -> None:
     """kill -9 of the client in the middle: the next run goes on there, against the real service."""
     file = tmp_path / "big"
-    file.write_bytes(content(200 * MIB))
+    file.write_bytes(content(100 * MIB))
     slow = {"window": "64KiB", "message_size": "16KiB"}
     with running_service(folder, upload=slow) as service:
         process = await uploader.start(file, service.url)
@@ -175,7 +175,7 @@ async def test_file_that_changed_since(server: Scripted, uploader: Uploader, pat
 async def test_file_that_changes_while_it_is_sent(uploader: Uploader, tmp_path: Path, folder: Path) -> None:
     """Status 5, nothing is stored, and nothing stays behind, here or there."""
     file = tmp_path / "big"
-    file.write_bytes(content(200 * MIB))
+    file.write_bytes(content(100 * MIB))
     slow = {"window": "64KiB", "message_size": "16KiB"}
     with running_service(folder, upload=slow) as service:
         process = await uploader.start(file, service.url)

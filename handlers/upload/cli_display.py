@@ -116,7 +116,7 @@ def _bars() -> "Bars":
         rich.TextColumn("{task.description}", markup=False, table_column=name),
         rich.BarColumn(bar_width=20),
         rich.TaskProgressColumn(),
-        rich.DownloadColumn(binary_units=True),
+        rich.DownloadColumn(),
         rich.TransferSpeedColumn(),
         rich.TimeRemainingColumn(),
         console=Console(stderr=True),

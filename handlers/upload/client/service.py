@@ -136,7 +136,7 @@ def _sorted(url: URL) -> Iterator[None]:
         after = _retry_after(error.headers.get("Retry-After") if error.headers else None)
         raise from_answer(error.status, "", detail, after) from None
     except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
-        raise Rejected("tls", f"{where}: {error}") from error
+        raise Rejected("tls", str(error)) from error
     except TimeoutError as error:
         raise Lost(f"{where} does not answer") from error
     except aiohttp.ClientConnectorError as error:

@@ -59,7 +59,8 @@ class File:
         self._offset = 0
         self._hasher = hashlib.sha256()
         self._marks = deque([(0, self._hasher.copy())], maxlen=_MARKS)
-        self._buffers = (memoryview(bytearray(_PIECE)), memoryview(bytearray(_PIECE)))
+        piece = min(_PIECE, self.size)
+        self._buffers = (memoryview(bytearray(piece)), memoryview(bytearray(piece)))
         self._ahead: asyncio.Future[memoryview] | None = None
 
     @classmethod
