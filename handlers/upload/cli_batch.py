@@ -2,6 +2,9 @@
 
 import argparse
 import asyncio
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -17,8 +20,10 @@ from handlers.upload.client import (
     Unreachable,
     UploadError,
     upload,
+    upload_many,
     upload_stream,
 )
+from handlers.upload.client.many import small
 
 _FAILED, _SOME_FAILED = 1, 7
 _STATUS: dict[type[UploadError], int] = {
@@ -37,7 +42,7 @@ class Batch:
     def __init__(self, arguments: argparse.Namespace, memory: Path) -> None:
         self._arguments = arguments
         self._memory = memory
-        self._jobs = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
+        self._jobs: Iterator[Job | Problem] = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
         self._display = display(as_json=arguments.json, quiet=arguments.quiet)
         self._statuses: list[int] = []
         self._over = False
@@ -46,12 +51,39 @@ class Batch:
         """Send all, and return the exit status."""
         connector = aiohttp.TCPConnector(limit=0)
         with self._display.showing():
-            async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
-                for _ in range(self._arguments.jobs):
-                    group.create_task(self._work(session))
+            async with aiohttp.ClientSession(connector=connector) as session:
+                if self._arguments.recursive:
+                    await self._small_ones(session)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._arguments.jobs):
+                        group.create_task(self._work(session))
         if left := sum(1 for _ in self._jobs):
             self._display.say(f"{left} more not tried")
         return self._status()
+
+    async def _small_ones(self, session: aiohttp.ClientSession) -> None:
+        """Folders are full of small files: those go over one socket; the others are left to be sent one by one."""
+        others: deque[Job | Problem] = deque()
+        sent: dict[str, Job] = {}
+
+        def files() -> Iterator[tuple[str, str]]:
+            for job in self._jobs:
+                if isinstance(job, Problem) or job.file == STDIN or not small(job.file):
+                    others.append(job)
+                else:
+                    sent[job.file] = job
+                    yield job.file, job.name
+
+        def done(file: str, outcome: Receipt | UploadError | OSError) -> None:
+            self._statuses.append(self._outcome(sent.pop(file), outcome))
+
+        limits = {"connect_timeout": self._arguments.timeout, "give_up": self._arguments.give_up}
+        try:
+            await upload_many(session, self._arguments.url, files(), done=done, **limits)
+        except UploadError as error:
+            for job in sent.values():
+                self._statuses.append(self._outcome(job, error))
+        self._jobs = chain(others, self._jobs)
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
         """Take one job after the other. Several of these share the iterator."""
@@ -64,16 +96,21 @@ class Batch:
 
     async def _one(self, session: aiohttp.ClientSession, job: Job) -> int:
         try:
-            receipt = await self._send(session, job)
-        except UploadError as error:
-            self._display.failed(job.file, error.detail.rstrip(".") + self._hint(error, job), job)
-            self._over = self._over or isinstance(error, _ENDS_ALL)
-            return _STATUS.get(type(error), _FAILED)
-        except OSError as error:
-            self._display.failed(job.file, error.strerror or str(error), job)
+            return self._outcome(job, await self._send(session, job))
+        except (UploadError, OSError) as error:
+            return self._outcome(job, error)
+
+    def _outcome(self, job: Job, outcome: Receipt | UploadError | OSError) -> int:
+        """Say what became of it; its exit status."""
+        if isinstance(outcome, Receipt):
+            self._display.stored(job, outcome)
+            return 0
+        if isinstance(outcome, OSError):
+            self._display.failed(job.file, outcome.strerror or str(outcome), job)
             return _FAILED
-        self._display.stored(job, receipt)
-        return 0
+        self._display.failed(job.file, outcome.detail.rstrip(".") + self._hint(outcome, job), job)
+        self._over = self._over or isinstance(outcome, _ENDS_ALL)
+        return _STATUS.get(type(outcome), _FAILED)
 
     def _hint(self, error: UploadError, job: Job) -> str:
         again = error.resumable and isinstance(error, NoRoom | Unreachable) and job.file != STDIN

@@ -21,9 +21,10 @@ from handlers.upload.client.failures import (
     Unrepeatable,
     UploadError,
 )
+from handlers.upload.client.many import upload_many
 from handlers.upload.client.transfer import Progress, Receipt
 
 __all__ = [
     "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
-    "Unreachable", "Unrepeatable", "UploadError", "upload", "upload_stream",
+    "Unreachable", "Unrepeatable", "UploadError", "upload", "upload_many", "upload_stream",
 ]  # fmt: skip

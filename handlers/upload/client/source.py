@@ -54,7 +54,7 @@ class File:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self._path = path
-        self.fingerprint = _fingerprint(descriptor)
+        self.fingerprint = fingerprint(descriptor)
         self.size: int = self.fingerprint[0]
         self._offset = 0
         self._hasher = hashlib.sha256()
@@ -141,14 +141,14 @@ class File:
 
     def _verify(self) -> None:
         """Raise `Changed` unless this is still the version that was opened."""
-        if _fingerprint(self._descriptor) != self.fingerprint:
+        if fingerprint(self._descriptor) != self.fingerprint:
             raise Changed("changed", f"{self._path} changed while it was sent")
         if self._offset == self.size and os.pread(self._descriptor, 1, self.size):
             # Files in /proc say 0 and have more.
             raise Changed("changed", f"{self._path} holds more than the {self.size} bytes it says it has")
 
 
-def _fingerprint(descriptor: int) -> tuple[int, int, int]:
+def fingerprint(descriptor: int) -> tuple[int, int, int]:
     """What tells one version of a file from another: size in bytes, time of change in ns, inode."""
     found = os.fstat(descriptor)
     return found.st_size, found.st_mtime_ns, found.st_ino

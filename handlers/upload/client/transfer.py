@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from aiohttp import WSMsgType
 
-from handlers.upload.client.failures import DigestMismatch, Lost, Rejected, from_close
+from handlers.upload.client.failures import DigestMismatch, Lost, from_close
 from handlers.upload.client.patience import Patience
 from handlers.upload.client.service import Socket
 from handlers.upload.client.source import Source
+from handlers.upload.client.words import fail, parsed, text, whole
 
 _SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
 
@@ -91,9 +92,9 @@ class Transfer:
             self._heard = time.monotonic()
             match received.type:
                 case WSMsgType.TEXT:
-                    message = _parsed(received.data)
+                    message = parsed(received.data)
                     if message["type"] == "error":
-                        _fail(message)
+                        fail(message)
                     if message["type"] in kinds:
                         return message  # others are from a newer service, and for newer clients
                 case WSMsgType.PING:
@@ -103,12 +104,12 @@ class Transfer:
 
     async def _begin(self, ready: dict[str, Any]) -> None:
         """Go to where the service is, or ask it to forget what it has when that is not ours."""
-        offset = _whole(ready, "offset")
-        self._window = self._wanted_window or _whole(ready, "window") or 1
-        self._message_size = min(_whole(ready, "message_size") or 1, self._window)
+        offset = whole(ready, "offset")
+        self._window = self._wanted_window or whole(ready, "window") or 1
+        self._message_size = min(whole(ready, "message_size") or 1, self._window)
         if not await self._fits(offset, ready.get("sha256")):
             await self._socket.send_str(json.dumps({"type": "restart"}))
-            offset = _whole(await self._hear("ready"), "offset")
+            offset = whole(await self._hear("ready"), "offset")
             await self._source.seek(offset)
             self._patience.restart()
         self._sent = self._acked = offset
@@ -125,12 +126,12 @@ class Transfer:
     async def _follow(self) -> dict[str, Any]:
         """Follow the acknowledgements, and return the receipt's message."""
         while (message := await self._hear("ack", "stored"))["type"] == "ack":
-            self._take(_whole(message, "offset"), _whole(message, "durable"))
+            self._take(whole(message, "offset"), whole(message, "durable"))
         return message
 
     async def _verified(self, stored: dict[str, Any]) -> Receipt:
         """Return the receipt, if it is for the bytes of the source."""
-        receipt = Receipt(_text(stored, "name"), _whole(stored, "size"), _text(stored, "sha256"))
+        receipt = Receipt(text(stored, "name"), whole(stored, "size"), text(stored, "sha256"))
         same_size = self._source.size in (None, receipt.size)
         if not same_size or await self._source.seek(receipt.size) != receipt.sha256:
             detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
@@ -208,31 +209,3 @@ def _ended(number: int, reason: str | None) -> Exception:
     if number == 1006:
         return Lost("the connection was lost")
     return from_close(number, "", f"the service closed the connection: {number} {reason or ''}".rstrip())
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        message = json.loads(text)
-    except ValueError:
-        message = None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise Rejected("not_understood", f"the service says what is no message of upload.v1: {text[:80]!r}")
-    return message
-
-
-def _whole(message: dict[str, Any], key: str) -> int:
-    value = message.get(key)
-    if type(value) is not int or value < 0:
-        raise Rejected("not_understood", f"{key} of the service's {message['type']} is {value!r}")
-    return value
-
-
-def _text(message: dict[str, Any], key: str) -> str:
-    value = message.get(key)
-    if not isinstance(value, str):
-        raise Rejected("not_understood", f"{key} of the service's {message['type']} is {value!r}")
-    return value
-
-
-def _fail(error: dict[str, Any]) -> NoReturn:
-    raise from_close(4000 + _whole(error, "status"), _text(error, "code"), _text(error, "detail"))
