@@ -2,14 +2,18 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app import config
 from app.errors import CannotStart
-from app.service import serve
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,12 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
-    except config.ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except CannotStart as error:
-        print(f"jackfield: {error}", file=sys.stderr)
-        return 1
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has enough; what is left to write must not fail a second time when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
     return status
 
 
@@ -37,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="FILE")
-        command.set_defaults(run=run)
+        command.set_defaults(run=partial(_configured, run))
     for entry in sorted(entry_points(group="jackfield.commands"), key=lambda entry: entry.name):
         try:
             add = entry.load()
@@ -47,15 +52,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    serve(config.load(arguments.config))
+def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace) -> int:
+    """Run what needs the configuration. Only here is the service imported: other commands start without it."""
+    from app.config import ConfigError, load
 
-
-def _check(arguments: argparse.Namespace) -> int:
-    print(config.render(config.load(arguments.config)), end="")
+    try:
+        run(load(arguments.config))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except CannotStart as error:
+        print(f"jackfield: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _schema(arguments: argparse.Namespace) -> int:
-    print(json.dumps(config.schema(config.load(arguments.config)), indent=2))
-    return 0
+def _serve(settings: "Settings") -> None:
+    from app.service import serve
+
+    serve(settings)
+
+
+def _check(settings: "Settings") -> None:
+    from app.config import render
+
+    print(render(settings), end="")
+
+
+def _schema(settings: "Settings") -> None:
+    from app.config import schema
+
+    print(json.dumps(schema(settings), indent=2))
