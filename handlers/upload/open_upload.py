@@ -10,6 +10,7 @@ import structlog
 
 from app.errors import NAME_TAKEN, NO_SPACE, STORAGE_FAILED, SUPERSEDED, Failure
 from handlers.upload.messages import Promise, Receipt
+from handlers.upload.room import Room
 from handlers.upload.settings import UploadOptions
 from handlers.upload.store import Part
 
@@ -40,7 +41,7 @@ class OpenUpload:
     so there is one writer at any moment, and a newcomer waits for one write at the longest.
     """
 
-    def __init__(self, key: str, promise: Promise, part: Part, options: UploadOptions) -> None:
+    def __init__(self, key: str, promise: Promise, part: Part, options: UploadOptions, room: Room) -> None:
         self.key = key
         self.id = key[:12]
         self.promise = promise
@@ -54,6 +55,7 @@ class OpenUpload:
         self.finishing: asyncio.Task[Receipt] | None = None
         self.last_byte = time.monotonic()
         self._options = options
+        self._room = room
         self._unsynced_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sync: asyncio.Task[None] | None = None
@@ -106,7 +108,7 @@ class OpenUpload:
         async with self.lock:
             self._check(session)
             try:
-                await self.part.write(views, size)
+                await self._append(views, size)
             except OSError as error:
                 raise storage_failure(error) from error
             self.last_byte = time.monotonic()
@@ -115,6 +117,16 @@ class OpenUpload:
             elif self._timer is None:
                 self._unsynced_since = self.last_byte
                 self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
+
+    async def _append(self, views: Sequence[memoryview], size: int) -> None:
+        if self.promise.size is not None:
+            await self.part.write(views, size)
+            return
+        await self._room.claim(size)  # nobody held it back for this upload: it must not take what others were promised
+        try:
+            await self.part.write(views, size)
+        finally:
+            self._room.settle(size)
 
     def _quiet(self) -> None:
         """Time to make durable what has come, or to look again a little later."""

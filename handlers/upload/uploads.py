@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import secrets
 import time
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -13,7 +14,6 @@ from app.errors import (
     CANCELLED,
     EXPIRED,
     NAME_TAKEN,
-    NO_SPACE,
     TOO_LARGE,
     TOO_MANY_UPLOADS,
     UNKNOWN_UPLOAD,
@@ -22,13 +22,15 @@ from app.errors import (
 from handlers.upload.messages import Promise
 from handlers.upload.names import check_name
 from handlers.upload.open_upload import OpenUpload, storage_failure
+from handlers.upload.room import Room
 from handlers.upload.settings import UploadOptions
 from handlers.upload.store import Kept, Part, Store
 
 _BYTES_OF_TOKEN: Final = 24
-_MEASURE: Final = 0.1  # seconds for which free space is believed
 
 log = structlog.get_logger()
+
+_T = TypeVar("_T")
 
 
 class Uploads:
@@ -39,8 +41,7 @@ class Uploads:
         self._options = options
         self._open: dict[str, OpenUpload] = {}
         self._creating = 0
-        self._promised_to_new = 0  # bytes promised to uploads that are being created this moment
-        self._free, self._measured = 0, -_MEASURE - 1.0
+        self._room = Room(store.free, self._promised)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -49,7 +50,7 @@ class Uploads:
         """Take up what the store has."""
         now = time.time()
         for found in await self._store.open():
-            upload = OpenUpload(found.key, found.promise, found.part, self._options)
+            upload = OpenUpload(found.key, found.promise, found.part, self._options, self._room)
             upload.last_byte = time.monotonic() - max(now - found.touched, 0)
             self._open[found.key] = upload
 
@@ -59,45 +60,35 @@ class Uploads:
         Created `lazily` it may stay in memory until it is ended, left, quiet or large: for a socket of many files.
         """
         check_name(promise.name)
-        await self._check_limits(promise, lazily=lazily)
+        options, size = self._options, promise.size or 0
+        if size > options.max_size:
+            raise Failure(TOO_LARGE, f"An upload may have {options.max_size} bytes.")
+        if not lazily:
+            if await _asked(self._store.taken(promise.name)):
+                raise Failure(NAME_TAKEN, "The name is taken.")
+            self._room.doubt()
+        if len(self._open) + self._creating >= options.max_open:
+            raise Failure(TOO_MANY_UPLOADS, f"{options.max_open} uploads are open.")
+        self._creating += 1
+        try:
+            await _asked(self._room.claim(size, options.min_free))
+            try:
+                return await self._create(promise, lazily=lazily)
+            finally:
+                self._room.settle(size)
+        finally:
+            self._creating -= 1
+
+    async def _create(self, promise: Promise, *, lazily: bool) -> tuple[str, OpenUpload]:
         token = secrets.token_urlsafe(_BYTES_OF_TOKEN)
         key = key_of(token)
         if lazily:
             part: Part = self._store.create_lazily(key, promise)
         else:
-            part = await self._create_now(key, promise)
-        upload = self._open[key] = OpenUpload(key, promise, part, self._options)
+            part = await _asked(self._store.create(key, promise))
+        upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._room)
         log.info("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
         return token, upload
-
-    async def _create_now(self, key: str, promise: Promise) -> Part:
-        self._creating += 1
-        self._promised_to_new += promise.size or 0
-        try:
-            return await self._store.create(key, promise)
-        except OSError as error:
-            raise storage_failure(error) from error
-        finally:
-            self._creating -= 1
-            self._promised_to_new -= promise.size or 0
-
-    async def _check_limits(self, promise: Promise, *, lazily: bool) -> None:
-        options = self._options
-        if promise.size is not None and promise.size > options.max_size:
-            raise Failure(TOO_LARGE, f"An upload may have {options.max_size} bytes.")
-        if not lazily and await self._store.taken(promise.name):
-            raise Failure(NAME_TAKEN, "The name is taken.")
-        if len(self._open) + self._creating >= options.max_open:
-            raise Failure(TOO_MANY_UPLOADS, f"{options.max_open} uploads are open.")
-        if await self._room() < (promise.size or 0):
-            raise Failure(NO_SPACE, "There is not enough room on the disk.")
-
-    async def _room(self) -> int:
-        """Bytes that may still be promised: what is free, less what others were promised, less what must stay free."""
-        now = time.monotonic()
-        if now - self._measured > _MEASURE:
-            self._free, self._measured = await self._store.free(), now
-        return self._free - self._promised() - self._promised_to_new - self._options.min_free
 
     def _promised(self) -> int:
         """Bytes that open uploads were promised and have not sent yet."""
@@ -109,7 +100,7 @@ class Uploads:
         upload = self._open.get(key)
         if upload is not None and upload.gone is None and not self._expired(upload):
             return upload
-        kept = await self._store.receipt(key) if upload is None else None
+        kept = await _asked(self._store.receipt(key)) if upload is None else None
         if kept is None:
             raise Failure(UNKNOWN_UPLOAD, "There is no such upload; it may have expired.")
         return kept
@@ -155,8 +146,12 @@ class Uploads:
 
     async def sweep(self) -> None:
         """Remove what has expired; let the store drop old receipts."""
-        for upload in [upload for upload in self._open.values() if self._expired(upload)]:
-            await self._remove(upload, Failure(EXPIRED, "The upload has expired."))
+        for upload in list(self._open.values()):
+            if self._expired(upload):  # asked now, not before the others were removed: a socket may have come
+                try:
+                    await self._remove(upload, Failure(EXPIRED, "The upload has expired."))
+                except Failure as failure:
+                    log.warning("upload.not_removed", upload=upload.id, problem=failure.detail)
         await self._store.sweep()
 
     async def close(self) -> None:
@@ -165,6 +160,14 @@ class Uploads:
         if finishing:
             await asyncio.wait(finishing)
         await self._store.close()
+
+
+async def _asked(answer: Awaitable[_T]) -> _T:
+    """What the store says; where the disk fails, Failure."""
+    try:
+        return await answer
+    except OSError as error:
+        raise storage_failure(error) from error
 
 
 def key_of(token: str) -> str:

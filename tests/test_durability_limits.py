@@ -1,0 +1,142 @@
+"""Promises of space and number: nobody takes what another was promised."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.outsider import STAGING, Outsider, content, fresh_name
+from tests.support.rawsocket import Opcode, Refusal, frame
+from tests.support.service import Service, running_service
+from tests.support.trouble import inside, on_a_disk_of
+
+MIB = 2**20
+
+
+# --- space ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Service]:
+    """A service on a disk of 16 MiB, of which 4 are to stay free."""
+    directory = tmp_path / "upload"
+    directory.mkdir()
+    prefix = on_a_disk_of("16m", directory)
+    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB"}) as service:
+        yield service
+
+
+def _stored(service: Service, name: str) -> bytes:
+    return (inside(service, service.directory()) / name).read_bytes()
+
+
+async def _send(outsider: Outsider, url: str, data: bytes) -> str:
+    """Send the rest of this file; the final name."""
+    opened = await outsider.open(url)
+    await opened.binary(data[opened.ready["offset"] :])
+    return str((await opened.finish(data))["name"])
+
+
+async def test_who_was_not_promised_room_does_not_take_what_others_were(small_disk: Service) -> None:
+    """An upload without a size ends with 4507 where it would eat into a promise, which is kept; then it goes on."""
+    promised, greedy = content(9 * MIB), content(10 * MIB)
+    async with Outsider(small_disk) as outsider:
+        first = await outsider.create(size=len(promised))
+        second = await outsider.create()
+        opened = await outsider.open(second)
+        opened.write(frame(Opcode.BINARY, greedy))
+        await opened.failed("no_space", 4507)
+        assert (await outsider.ask(second))["offset"] <= 7 * MIB
+        name = await _send(outsider, first, promised)
+        assert _stored(small_disk, name) == promised
+        (inside(small_disk, small_disk.directory()) / name).unlink()
+        assert _stored(small_disk, await _send(outsider, second, greedy)) == greedy
+
+
+async def test_a_disk_that_fills_up_refuses_new_uploads_while_those_admitted_finish(small_disk: Service) -> None:
+    """Below `min_free` every creation is 507; what was admitted before may use the reserve, promised or not."""
+    promised, free = content(7 * MIB), content(2 * MIB)
+    async with Outsider(small_disk) as outsider:
+        first, second = await outsider.create(size=len(promised)), await outsider.create()
+        (inside(small_disk, small_disk.directory()) / "ballast").write_bytes(bytes(6 * MIB))
+        for body in ({"name": "a", "size": 1}, {"name": "a"}, {"name": "a", "size": 0}):
+            answer = await outsider.post_json(body)
+            assert (answer.status, answer.problem()) == (507, "no_space")
+        assert (await outsider.get("/readyz")).status == 200
+        assert _stored(small_disk, await _send(outsider, second, free)) == free
+        assert _stored(small_disk, await _send(outsider, first, promised)) == promised
+
+
+async def test_promises_made_at_once_are_all_kept(small_disk: Service) -> None:
+    """Thirty creations at once on a disk for twelve: those that were admitted all finish."""
+    data = content(MIB)
+    async with Outsider(small_disk) as outsider:
+        answers = await asyncio.gather(
+            *(outsider.post_json({"name": fresh_name(), "size": MIB}) for _ in range(30)),
+            *(outsider.post_plain(fresh_name().encode()) for _ in range(5)),
+        )
+        urls = [answer.json()["url"] for answer in answers[:30] if answer.status == 201]
+        assert len(urls) in (11, 12)
+        assert {answer.problem() for answer in answers[:30] if answer.status != 201} == {"no_space"}
+        names = await asyncio.gather(*(_send(outsider, url, data) for url in urls))
+        assert {_stored(small_disk, name) == data for name in names} == {True}
+
+
+async def test_room_that_was_used_is_not_promised_again(small_disk: Service) -> None:
+    """A file that was stored a moment ago takes its room still: the next promise sees the disk as it is."""
+    data = content(8 * MIB)
+    async with Outsider(small_disk) as outsider:
+        await _send(outsider, await outsider.create(size=len(data)), data)
+        answer = await outsider.post_json({"name": fresh_name(), "size": len(data)})
+        assert (answer.status, answer.problem()) == (507, "no_space")
+
+
+async def test_max_size_is_held_to_by_every_way_in(outsider: Outsider) -> None:
+    """What passes `max_size` is refused when it is promised, and cut at the limit when it is not; resuming too."""
+    url = await outsider.create(at="/small")
+    opened = await outsider.open(url)
+    await opened.binary(bytes(MIB - 1))
+    await opened.durable(MIB - 1)
+    opened.reset()
+    again = await outsider.open(url)
+    again.write(frame(Opcode.BINARY, bytes(2)))
+    await again.failed("too_large", 4413)
+    assert (await outsider.ask(url))["offset"] == MIB
+    await (await outsider.open(url)).finish(bytes(MIB))
+
+
+# --- number --------------------------------------------------------------------------------------------
+
+
+async def test_no_more_are_open_than_may_be_however_many_come_at_once(tmp_path: Path) -> None:
+    """Of fifty creations at once, by both kinds, exactly `max_open` are admitted; one that is stored makes room."""
+    with running_service(tmp_path, upload={"max_open": 7}) as service:
+        async with Outsider(service) as outsider:
+            for _ in range(2):
+                answers = await asyncio.gather(
+                    *(outsider.post_json({"name": fresh_name()}) for _ in range(25)),
+                    *(outsider.post_plain(fresh_name().encode()) for _ in range(25)),
+                )
+                assert Counter(answer.status for answer in answers) == {201: 7, 429: 43}
+                for answer in answers:
+                    if answer.status == 201:
+                        await (await outsider.open(answer.headers["Location"])).finish(b"")
+
+
+# --- what is left ---------------------------------------------------------------------------------------
+
+
+async def test_the_refused_leave_nothing_behind(small_disk: Service) -> None:
+    """Creations that are refused for want of room, and sockets on tokens that are gone, leave staging as it was."""
+    async with Outsider(small_disk) as outsider:
+        folder = inside(small_disk, small_disk.directory() / STAGING)
+        before = sorted(path.name for path in folder.iterdir())
+        for size in (13 * MIB, 100 * MIB):
+            assert (await outsider.post_json({"name": "a", "size": size})).status == 507
+        url = await outsider.create()
+        assert (await outsider.http("DELETE", url)).status == 204
+        with pytest.raises(Refusal):
+            await outsider.open(url)
+        assert sorted(path.name for path in folder.iterdir()) == before
