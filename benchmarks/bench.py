@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.contenders import Contender
 from benchmarks.install import missing, version
 from benchmarks.measure import Sample, measure_upload
+from benchmarks.memory import Reserve
 from benchmarks.payload import GIB, MESSAGES, MIB, Framing, Payloads
 from benchmarks.processes import Server
 from benchmarks.rows import Entry
@@ -43,6 +44,7 @@ class Bench:
     def __init__(self, scale: Scale, disk: Path, memory: Path) -> None:
         self.scale = scale
         self.payloads = Payloads(memory)
+        self.reserve = Reserve()
         self.memory = memory
         self._disk = disk
         self._numbers = itertools.count()
@@ -86,6 +88,6 @@ class Bench:
 
         def run() -> Sample:
             payload = self.payloads.get(self.scale.size if size is None else size, framing, repeat)
-            return measure_upload(contender, self.folder(), payload, streams)
+            return measure_upload(contender, self.folder(), self.reserve, payload, streams)
 
         return Entry(label or self.label(contender), run, contender.does)

@@ -36,6 +36,7 @@ class Crowd:
 
     def run(self) -> None:
         """Until every server's word is there. Raises what went wrong first."""
+        self._reserve.release(0)
         threads = [threading.Thread(target=self._send, args=[transfer]) for transfer in self._transfers]
         for thread in threads:
             thread.start()
@@ -56,7 +57,7 @@ class Crowd:
             self._reserve.release(self._sent)
 
 
-def measure_upload(contender: Contender, folder: Path, payload: Payload, streams: int = 1) -> Sample:
+def measure_upload(contender: Contender, folder: Path, reserve: Reserve, payload: Payload, streams: int = 1) -> Sample:
     """Send the payload over so many streams at once; raises AssertionError where a stored digest is wrong."""
     folder.mkdir(parents=True)
     try:
@@ -64,13 +65,15 @@ def measure_upload(contender: Contender, folder: Path, payload: Payload, streams
             transfers = [contender.transfer(server.port, f"{number}.bin", payload) for number in range(streams)]
             for transfer in transfers:
                 transfer.open()
-            seconds, usage, peak = _run(server, transfers, payload.size * streams)
+            reserve.hold(payload.size * streams)
+            seconds, usage, peak = _run(server, transfers, reserve)
             for transfer in transfers:
                 transfer.close()
         for transfer in transfers:
             check(folder / "files" / transfer.stored, payload)
     finally:
         shutil.rmtree(folder)
+        reserve.hold(payload.size * streams)
     gibs = payload.size * streams / GIB
     return {
         RATE: gibs / seconds, CPU: usage.total / gibs, USER: usage.user / gibs, SYSTEM: usage.system / gibs,
@@ -78,14 +81,13 @@ def measure_upload(contender: Contender, folder: Path, payload: Payload, streams
     }  # fmt: skip
 
 
-def _run(server: Server, transfers: Sequence[Transfer], size: int) -> tuple[float, Usage, int]:
+def _run(server: Server, transfers: Sequence[Transfer], reserve: Reserve) -> tuple[float, Usage, int]:
     settle()
-    with Reserve(size) as reserve:
-        before = server.usage()
-        begun = time.perf_counter()
-        Crowd(transfers, reserve).run()
-        seconds = time.perf_counter() - begun
-        return seconds, server.usage() - before, server.peak_memory()
+    before = server.usage()
+    begun = time.perf_counter()
+    Crowd(transfers, reserve).run()
+    seconds = time.perf_counter() - begun
+    return seconds, server.usage() - before, server.peak_memory()
 
 
 def check(path: Path, payload: Payload) -> None:

@@ -13,7 +13,7 @@ from unittest import mock
 from benchmarks.bench import OURS, Bench
 from benchmarks.contenders import COMMAND, NGINX, TUS_NODE, Contender, jackfield
 from benchmarks.measure import CPU, PEAK, SECONDS, Sample, check
-from benchmarks.memory import Reserve, settle
+from benchmarks.memory import settle
 from benchmarks.payload import GIB, MIB
 from benchmarks.processes import Server
 from benchmarks.rows import Entry, Goal, Row
@@ -39,7 +39,12 @@ def small_files(bench: Bench) -> Row:
     def entry(contender: Contender) -> Entry:
         def run() -> Sample:
             with bench.serving(contender) as server:
-                return _send_all(server, files, clients[contender](server.port, files))
+                client = clients[contender](server.port, files)
+                bench.reserve.hold(len(files) * SIZE)
+                settle()
+                bench.reserve.release(len(files) * SIZE)
+                seconds, cpu = send(server, files, client)
+                return {FILES: len(files) / seconds, EACH: cpu / len(files) * 1e3, PEAK: server.peak_memory() / MIB}
 
         return Entry(bench.label(contender), run, contender.does)
 
@@ -63,13 +68,6 @@ def small_files(bench: Bench) -> Row:
         ],
         bench.scale.few_rounds, bench.left_out(TUS_NODE.needs, NGINX.needs),
     )  # fmt: skip
-
-
-def _send_all(server: Server, files: Sequence[SmallFile], client: Client) -> Sample:
-    settle()
-    with Reserve(len(files) * SIZE):
-        seconds, cpu = send(server, files, client)
-    return {FILES: len(files) / seconds, EACH: cpu / len(files) * 1e3, PEAK: server.peak_memory() / MIB}
 
 
 def whole_command(bench: Bench) -> Row:
@@ -96,17 +94,17 @@ def _command(bench: Bench, contender: Contender, command: Callable[[Path, Server
     payload = bench.payloads.get(bench.scale.size)
     gibs = payload.size / GIB
     with bench.serving(contender) as server:
+        bench.reserve.hold(payload.size)
         settle()
-        with Reserve(payload.size) as reserve:
-            reserve.release(payload.size)
-            before, others = server.usage(), os.times()
-            begun = time.perf_counter()
-            subprocess.run(
-                command(payload.body, server), check=True, stdout=subprocess.DEVNULL,
-                env={**os.environ, "XDG_STATE_HOME": str(server.folder / "state")},
-            )  # fmt: skip
-            seconds = time.perf_counter() - begun
-            usage, own = server.usage() - before, os.times()
+        bench.reserve.release(payload.size)
+        before, others = server.usage(), os.times()
+        begun = time.perf_counter()
+        subprocess.run(
+            command(payload.body, server), check=True, stdout=subprocess.DEVNULL,
+            env={**os.environ, "XDG_STATE_HOME": str(server.folder / "state")},
+        )  # fmt: skip
+        seconds = time.perf_counter() - begun
+        usage, own = server.usage() - before, os.times()
         check(server.folder / "files" / payload.body.name, payload)
     spent = own.children_user + own.children_system - others.children_user - others.children_system
     return {SECONDS: seconds, COMMAND_CPU: spent / gibs, CPU: usage.total / gibs}

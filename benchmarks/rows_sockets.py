@@ -10,7 +10,7 @@ from typing import Any, Final
 from benchmarks.bench import OURS, Bench
 from benchmarks.contenders import NAIVE, Contender, jackfield
 from benchmarks.measure import Crowd, Sample, check
-from benchmarks.memory import Reserve, settle
+from benchmarks.memory import settle
 from benchmarks.payload import GIB, KIB, MIB
 from benchmarks.processes import Server
 from benchmarks.rows import Entry, Goal, Row
@@ -93,13 +93,13 @@ def _beside(bench: Bench, contender: Contender, server: Server) -> Sample:
     for transfer in transfers:
         transfer.open()
     pings = Pings(server, _PATHS[contender.name], 10, 0.05)
+    bench.reserve.hold(8 * payload.size)
     settle()
-    with Reserve(8 * payload.size) as reserve:
-        pings.begin()
-        begun = time.perf_counter()
-        Crowd(transfers, reserve).run()
-        seconds = time.perf_counter() - begun
-        sample = pings.end()
+    pings.begin()
+    begun = time.perf_counter()
+    Crowd(transfers, bench.reserve).run()
+    seconds = time.perf_counter() - begun
+    sample = pings.end()
     for transfer in transfers:
         transfer.close()
         check(server.folder / "files" / transfer.stored, payload)

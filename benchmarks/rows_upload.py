@@ -83,7 +83,8 @@ def tls(bench: Bench) -> Row:
 
     def run() -> Sample:
         certificate = _certificate(bench.memory.parent)
-        return measure_upload(jackfield(tls=certificate), bench.folder(), bench.payloads.get(bench.scale.size))
+        payload = bench.payloads.get(bench.scale.size)
+        return measure_upload(jackfield(tls=certificate), bench.folder(), bench.reserve, payload)
 
     return Row(
         "tls", "One stream, plain and over TLS", BULK,

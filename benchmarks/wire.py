@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy
 
-CONTINUATION, TEXT, BINARY, CLOSE = 0x0, 0x1, 0x2, 0x8
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 LIMIT: Final = 120  # seconds to wait for any answer
 _CHUNK: Final = 64 * 1024
 
@@ -131,12 +131,16 @@ class Link:
         self.response(101)
 
     def receive(self) -> tuple[int, bytes]:
-        """Opcode and payload of the next frame; servers here send every message in one."""
-        first, second = self._take(2)
-        length = second & 0x7F
-        if length >= 126:
-            length = int.from_bytes(self._take(2 if length == 126 else 8), "big")
-        return first & 0x0F, self._take(length)
+        """Opcode and payload of the next frame that is no ping; servers here send every message in one."""
+        while True:
+            first, second = self._take(2)
+            length = second & 0x7F
+            if length >= 126:
+                length = int.from_bytes(self._take(2 if length == 126 else 8), "big")
+            payload = self._take(length)
+            if first & 0x0F != PING:
+                return first & 0x0F, payload
+            self.socket.sendall(frame(PONG, payload))
 
     def until_close(self) -> int:
         """Read to the server's Close frame; its code."""
