@@ -1,21 +1,21 @@
 """A socket on `/upload`: many files, one after the other, without waiting for answers.
 
 While one file is being made safe the next ones come in, so that their syncs are shared. The answers
-are given in the order in which they were asked for: each request has a *slot*, and only the foremost
-slot speaks.
+(see `answers`) are given in the order of the requests.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import structlog
 from prometheus_client import Counter
 
-from app.errors import BAD_MESSAGE, DRAINING, IDLE, INCOMPLETE, TIMED_OUT
-from app.handler import Batch, Connection, Failure
+from app.errors import BAD_MESSAGE, DRAINING, IDLE, INCOMPLETE, INTERNAL, SUPERSEDED, TIMED_OUT, TOO_MANY_UPLOADS
+from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
 from handlers.upload.acks import Acks
+from handlers.upload.answers import Answers, Slot
 from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
@@ -26,20 +26,12 @@ from handlers.upload.uploads import Uploads
 
 BATCH: Final = 2 * 1024 * 1024  # bytes, as on a socket of one upload
 PATIENCE: Final = 0.02  # seconds
+GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
+LAST_TURN: Final = 0.25  # seconds for what has arrived of an upload that is taken over, or when the service ends
 SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
 BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
 
-
-class Slot:
-    """The answers to one `create` or `resume`."""
-
-    def __init__(self, token: str | None = None) -> None:
-        self.token = token
-        self.texts: list[str] = []  # what is to be said, as soon as it is this slot's turn
-        self.done = False
-        self.session: Session | None = None
-        self.acks: Acks | None = None
-        self.released = False
+log = structlog.get_logger()
 
 
 class ManySocket:
@@ -50,31 +42,55 @@ class ManySocket:
         self._uploads = uploads
         self._options = options
         self._results = results
-        self._slots: deque[Slot] = deque()
+        self._answers = Answers(connection)
         self._current: Slot | None = None  # which takes bytes
         self._discarding = False  # after an error: up to the next request
-        self._said = asyncio.Event()  # a slot has something to say
-        self._room = asyncio.Event()  # a slot has said all
+        self._finishing: set[asyncio.Task[Receipt]] = set()
         self._releases: set[asyncio.Task[None]] = set()
         self._least = min(BATCH, max(options.window // 4, 1))
 
     async def run(self) -> None:
         """Until the client leaves or breaks the rules; then what has come is kept, what was ended is finished."""
-        answering = asyncio.create_task(self._answer())
+        answering = asyncio.create_task(self._answers.run())
         try:
             while True:
                 await self._step()
+        except Failure as failure:
+            if failure.kind is DRAINING:
+                await self._use_what_came()
+            raise
         finally:
-            answering.cancel()
-            await self._leave()
+            try:
+                await self._leave()
+            finally:
+                answering.cancel()
 
     # -- one turn
 
     async def _step(self) -> None:
+        self._end_what_was_taken_over()
+        await self._wait_for_room()
         try:
             item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
         except Failure as failure:
-            raise Failure(IDLE, failure.detail) if failure.kind is TIMED_OUT else failure from None
+            if failure.kind is not TIMED_OUT:
+                raise
+            if self._others_unanswered():
+                return  # it is the client that waits
+            raise Failure(IDLE, failure.detail) from None
+        await self._use(item)
+
+    async def _wait_for_room(self) -> None:
+        answers, limit = self._answers, self._options.idle_timeout
+        while answers.unanswered >= SLOTS or answers.unsaid > BACKLOG:
+            try:
+                async with asyncio.timeout(limit):
+                    await self._connection.interruptible(answers.progress())
+            except TimeoutError:
+                if answers.unheard:
+                    raise Failure(IDLE, f"No answer was read within {limit:g} s.") from None
+
+    async def _use(self, item: Batch | str) -> None:
         if isinstance(item, Batch):
             try:
                 await self._bytes(item)
@@ -89,10 +105,38 @@ class ManySocket:
             case End() | Restart() as message:
                 await self._tell(message)
 
+    async def _use_what_came(self) -> None:
+        """The service ends: what has arrived is used, and what the kernel still has, until nothing comes any more."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LAST_TURN
+        while loop.time() < deadline:
+            try:
+                async with asyncio.timeout(GRACE):
+                    item = await self._connection.stream.next()
+                await self._use(item)
+            except (TimeoutError, Close, Disconnected):
+                return
+
+    def _others_unanswered(self) -> bool:
+        """Whether a request before the current one waits for its answer: it was ended, and is being stored."""
+        return self._answers.unanswered > (self._current is not None)
+
+    # -- a request
+
     async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
-        created = await self._uploads.create(promise, lazily=True)
+        created = await self._room_for(promise)
         self._results.labels("created").inc()
         return created
+
+    async def _room_for(self, promise: Promise) -> tuple[str, OpenUpload]:
+        while True:
+            try:
+                return await self._uploads.create(promise, lazily=True)
+            except Failure as failure:
+                # Nobody who ended each of them has too many: what is in the way is stored in a moment.
+                if failure.kind is not TOO_MANY_UPLOADS or not self._finishing:
+                    raise
+            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         return token, await self._uploads.find(token)
@@ -100,13 +144,12 @@ class ManySocket:
     async def _begin(
         self, get: Callable[[], Awaitable[tuple[str, OpenUpload | Kept]]], token: str | None = None
     ) -> None:
-        """A request: get its upload, hold it, say `ready`; or say what was wrong with it."""
+        """Get its upload, hold it, say `ready`; or say what was wrong with it."""
         if self._current is not None:
-            self._fail(self._current, Failure(INCOMPLETE, "The next upload came before the end of this one."))
+            early = Failure(INCOMPLETE, "The next upload came before the end of this one.")
+            self._fail(self._current, self._current.ending or early)
         self._current, self._discarding = None, True
-        await self._wait_for_room()
-        slot = Slot(token)
-        self._slots.append(slot)
+        slot = self._answers.slot(token)
         try:
             slot.token, found = await get()
             receipt = found.receipt if isinstance(found, Kept) else await self._hold(slot, found)
@@ -115,22 +158,16 @@ class ManySocket:
             return
         if receipt is not None:
             self._finished(slot, receipt)
-            return
-        self._current, self._discarding = slot, False
-        self._ready(slot)
+        elif not slot.done:  # it may have been taken over already
+            self._current, self._discarding = slot, False
+            self._ready(slot)
 
     async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
         slot.acks = Acks(upload.part, self._options.window // 4, self._connection.offer)
-        slot.session = Session(
-            upload, self._options, self._results, lambda failure: self._fail(slot, failure), lambda: self._moved(slot)
-        )
+        ended: Callable[[Failure], None] = lambda failure: self._ended(slot, failure)  # noqa: E731
+        slot.session = Session(upload, self._options, self._results, ended, slot.moved)
         await slot.session.hold()
         return upload.receipt
-
-    async def _wait_for_room(self) -> None:
-        while len(self._slots) >= SLOTS or self._connection.backlog > BACKLOG:
-            self._room.clear()
-            await self._connection.interruptible(self._room.wait())
 
     def _ready(self, slot: Slot) -> None:
         assert slot.session is not None
@@ -139,9 +176,11 @@ class ManySocket:
         text = messages.ready(
             slot.token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
         )
-        self._say(slot, text)
+        self._answers.say(slot, text)
         if slot.acks is not None:
             slot.acks.begin()
+
+    # -- what belongs to the current one
 
     async def _bytes(self, batch: Batch) -> None:
         slot = self._taking("Bytes")
@@ -161,11 +200,14 @@ class ManySocket:
         except Failure as failure:
             self._fail(slot, failure)
             return
+        if slot.done:
+            return  # it was taken over, or cancelled, meanwhile
         if isinstance(effect, Forget):
             self._ready(slot)
         elif isinstance(effect, Finish):
             self._current = None
             finishing = slot.session.finish(effect.sha256, self._uploads.stored)
+            self._finishing.add(finishing)
             finishing.add_done_callback(lambda task: self._concluded(slot, task))
 
     def _taking(self, what: str) -> Slot | None:
@@ -176,19 +218,36 @@ class ManySocket:
 
     # -- how it ends for one of them
 
-    def _concluded(self, slot: Slot, finishing: "asyncio.Task[Receipt]") -> None:
-        error = finishing.exception() if not finishing.cancelled() else None
-        if isinstance(error, Failure):
-            self._fail(slot, error)
-        elif error is not None or finishing.cancelled():
-            self._connection.interrupt(Failure(DRAINING, "The service restarts; come back."))
+    def _ended(self, slot: Slot, failure: Failure) -> None:
+        """Somebody else ends it. What has arrived for one that is taken over is kept all the same."""
+        if failure.kind is SUPERSEDED and slot is self._current and self._connection.stream.waiting:
+            slot.ending = failure
+            asyncio.get_running_loop().call_later(LAST_TURN, self._fail, slot, failure)
         else:
-            self._finished(slot, finishing.result())
+            self._fail(slot, failure)
+
+    def _end_what_was_taken_over(self) -> None:
+        slot = self._current
+        if slot is not None and slot.ending is not None and not self._connection.stream.waiting:
+            self._fail(slot, slot.ending)
+
+    def _concluded(self, slot: Slot, finishing: "asyncio.Task[Receipt]") -> None:
+        self._finishing.discard(finishing)
+        try:
+            receipt = finishing.result()
+        except Failure as failure:
+            self._fail(slot, failure)
+        except Exception:
+            log.exception("handler.failed")
+            self._connection.interrupt(Failure(INTERNAL, "The service failed; its log says why."))
+        else:
+            self._finished(slot, receipt)
 
     def _finished(self, slot: Slot, receipt: Receipt) -> None:
         assert slot.token is not None
-        self._say(slot, messages.stored(slot.token, receipt), done=True)
-        self._release(slot, None)
+        if not slot.done:
+            self._answers.say(slot, messages.stored(slot.token, receipt), done=True)
+            self._release(slot, None)
 
     def _fail(self, slot: Slot, failure: Failure) -> None:
         """It failed, for itself alone: the socket goes on with the next request."""
@@ -196,7 +255,7 @@ class ManySocket:
             return
         if self._current in (slot, None):  # what follows may have been meant for it
             self._current, self._discarding = None, True
-        self._say(slot, messages.error(failure, slot.token), done=True)
+        self._answers.say(slot, messages.error(failure, slot.token), done=True)
         self._release(slot, failure)
 
     def _release(self, slot: Slot, failure: Failure | None) -> None:
@@ -208,55 +267,10 @@ class ManySocket:
 
     async def _leave(self) -> None:
         """The socket is over: what was ended is finished, what was not is kept, and what can be said is said."""
-        sessions = [slot.session for slot in self._slots if slot.session is not None]
-        finishing = [session.upload.finishing for session in sessions if session.upload.finishing is not None]
-        if finishing:
-            await asyncio.wait(finishing)
-        last = self._current
-        if last is not None:
-            self._release(last, None)
+        while self._finishing:
+            await asyncio.wait(self._finishing)
+        if self._current is not None:
+            self._release(self._current, None)
         while self._releases:
-            await asyncio.wait(list(self._releases))
-        while self._slots:
-            slot = self._slots.popleft()
-            for text in slot.texts:
-                await self._connection.offer(text)
-            if not slot.done:
-                if slot.acks is not None:
-                    await slot.acks.send()
-                return
-
-    # -- answers, in the order of the requests
-
-    def _say(self, slot: Slot, text: str, *, done: bool = False) -> None:
-        slot.texts.append(text)
-        slot.done = slot.done or done
-        self._said.set()
-
-    def _moved(self, slot: Slot) -> None:
-        if slot.acks is not None:
-            slot.acks.moved()
-
-    async def _answer(self) -> None:
-        while True:
-            if not self._slots or not (self._slots[0].texts or self._slots[0].done):
-                self._said.clear()
-                await self._said.wait()
-                continue
-            await self._speak(self._slots[0])
-
-    async def _speak(self, slot: Slot) -> None:
-        """It is this slot's turn, until it has said all: its answers, and acks while its bytes come."""
-        acknowledging = asyncio.create_task(slot.acks.run()) if slot.acks is not None and not slot.done else None
-        try:
-            while not slot.done or slot.texts:
-                while slot.texts:
-                    await self._connection.send(slot.texts.pop(0))
-                if not slot.done:
-                    self._said.clear()
-                    await self._said.wait()
-        finally:
-            if acknowledging is not None:
-                acknowledging.cancel()
-        self._slots.popleft()
-        self._room.set()
+            await asyncio.wait(self._releases)
+        await self._answers.all_said()
