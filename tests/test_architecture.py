@@ -58,9 +58,12 @@ def test_what_is_pure_stays_pure() -> None:
 
 
 def test_nothing_is_too_long_to_be_read() -> None:
-    """No file over 300 lines, and no function over 40 but where a comment above it says why (`# long: …`)."""
+    """No file over 300 lines, and no function over 40, but where a comment says why: `# long: …`, behind the
+    file's docstring or above the function."""
     sources = files("app", "handlers", "tests", "benchmarks", "docs", kinds=(".py", ".js", ".css", ".html"))
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources.items()}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sources.items()}
+    excused = {name for name, text in texts.items() if re.match(r'"""[^"]*"""\n# long: \w', text)}
+    lengths = {name: len(text.splitlines()) for name, text in texts.items() if name not in excused}
     assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
     assert not {each for name, path in sources.items() if name.endswith(".py") for each in long_functions(path)}
 

@@ -83,13 +83,19 @@ class GroupPublisher:
     def _intend(self, key: str, receipt: Receipt, *, sync: bool) -> None:
         self._staging.write_new(self._staging.intent(key), write_record(receipt), sync=sync, mtime=self._staging.now())
 
+    def _intend_anew(self, key: str, receipt: Receipt, *, sync: bool) -> None:
+        """In one step: a file that has its name already must never be without an intent."""
+        intent = self._staging.intent(key)
+        new = intent.with_name(f"{intent.name}.new")
+        self._staging.write_new(new, write_record(receipt), sync=sync, mtime=self._staging.now())
+        os.replace(new, intent)
+
     def _link(self, whole: Whole, *, sync: bool) -> Receipt:
         name = self._publisher.give_name(whole.key, whole.name)
         receipt = Receipt(name, len(whole.data), whole.sha256)
         if name != whole.name:
             try:
-                self._staging.intent(whole.key).unlink()
-                self._intend(whole.key, receipt, sync=sync)
+                self._intend_anew(whole.key, receipt, sync=sync)
             except OSError:
                 self._take_back(whole.key, name)
                 raise
