@@ -69,7 +69,12 @@ class Connection:
     @property
     def backlog(self) -> int:
         """Bytes sent and not yet taken by the peer's side of the network."""
-        return 0 if self.source.lost else self.transport.get_write_buffer_size()
+        if self.source.lost:
+            return 0
+        try:
+            return self.transport.get_write_buffer_size()
+        except AttributeError:  # asyncio's TLS transport lets go of all it had when it is closed a second time
+            return 0
 
     # -- receiving
 

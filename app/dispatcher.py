@@ -176,7 +176,7 @@ class Dispatcher:
             now = loop.time()
             for connection in list(self._lives):
                 source = connection.source
-                if not connection.transport.is_reading():
+                if connection.transport.is_closing() or not connection.transport.is_reading():
                     source.heard = now
                 silence = now - source.heard
                 if silence >= 2 * self._heartbeat:

@@ -140,10 +140,15 @@ def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
+        context.load_cert_chain(settings.certificate, settings.key, password=_nobody_is_there)
     except (ssl.SSLError, OSError) as error:
         raise CannotStart(f"the certificate {settings.certificate} cannot be used: {error}") from error
     return context
+
+
+def _nobody_is_there() -> NoReturn:
+    """OpenSSL would ask on the terminal, and wait."""
+    raise CannotStart("the key of the certificate is encrypted: a service has nobody to ask for its password")
 
 
 def _url(runner: web.AppRunner, *, secure: bool) -> str:
