@@ -1,5 +1,6 @@
 """Disks that fail, fill, hang and are tampered with: what was promised holds, and the others go on."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ from tests.support.service import Service, running_service
 from tests.support.trouble import fault, hung, inside, needs_strace, on_a_disk_of, staged
 
 MIB = 2**20
+RENAMES = "rename,renameat,renameat2"
 DATA = content(3 * MIB + 5)
 HALF = len(DATA) // 2
 
@@ -167,6 +169,85 @@ async def test_an_upload_whose_last_sync_fails_is_not_stored(outsider: Outsider,
     await _goes_on(outsider, url, opened, name)
 
 
+@needs_strace
+@pytest.mark.parametrize(
+    ("at", "call"),
+    [
+        ("/upload", "linkat"), ("/reject", "linkat"), ("/replace", RENAMES),
+        ("/upload", "fsync"), ("/reject", "fsync"), ("/replace", "fsync"),
+    ],
+)  # fmt: skip
+async def test_publishing_that_fails_shows_nothing_and_is_done_again(outsider: Outsider, at: str, call: str) -> None:
+    """Where the name cannot be given, or made durable, there is no receipt; the upload goes on, under its own name."""
+    folder = fresh_name("")
+    name = f"{folder}/data"
+    await outsider.send_whole(b"old", f"{folder}/other", at)
+    url = await outsider.create(name, at)
+    opened = await _half_sent(outsider, url)
+    with fault(outsider.service, f"{call}:error=EIO", path=outsider.directory(at) / folder) as failing:
+        await opened.binary(DATA[HALF:])
+        await opened.end()
+        await _refused(opened)
+        assert failing.strikes
+    if (call, at) != ("fsync", "/replace"):  # what has replaced a file cannot be taken back, and is whole
+        assert os.listdir(outsider.directory(at) / folder) == ["other"]
+    assert (await outsider.ask(url))["state"] == "open"
+    await _goes_on(outsider, url, opened, name, at)
+    assert sorted(os.listdir(outsider.directory(at) / folder)) == ["data", "other"]
+
+
+@needs_strace
+@pytest.mark.parametrize("at", ["/upload", "/reject", "/replace"])
+async def test_without_a_receipt_on_disk_nothing_is_stored(outsider: Outsider, at: str) -> None:
+    """Where the receipt cannot be written no name stays, but one that was replaced; afterwards all is done again."""
+    name = fresh_name()
+    url = await outsider.create(name, at)
+    opened = await _half_sent(outsider, url)
+    with fault(outsider.service, f"{RENAMES}:error=EIO", path=staged(outsider, url, "receipt.new")) as failing:
+        await opened.binary(DATA[HALF:])
+        await opened.end()
+        await _refused(opened)
+        assert failing.strikes
+    assert (outsider.directory(at) / name).exists() == (at == "/replace")
+    assert not staged(outsider, url, "receipt").exists()
+    await _goes_on(outsider, url, opened, name, at)
+
+
+@needs_strace
+async def test_a_part_that_cannot_be_removed_takes_no_receipt_back(outsider: Outsider) -> None:
+    """Once the receipt is durable the upload is stored, whatever is left in staging."""
+    url = await outsider.create()
+    opened = await _half_sent(outsider, url)
+    with fault(outsider.service, "unlink,unlinkat:error=EIO", path=staged(outsider, url, "upload")) as failing:
+        await opened.binary(DATA[HALF:])
+        assert outsider.stored(await opened.finish(DATA)) == DATA
+        assert failing.strikes
+    assert (await outsider.ask(url))["state"] == "stored"
+
+
+@needs_strace
+async def test_a_manifest_that_cannot_be_written_makes_nothing_durable(outsider: Outsider) -> None:
+    """Bytes that are synced and not written down as such are not called durable; `restart` then forgets them all."""
+    name = fresh_name()
+    url = await outsider.create(name)
+    opened = await _half_sent(outsider, url)
+    manifest = staged(outsider, url, "upload.new")
+    with fault(outsider.service, f"{RENAMES}:error=EIO", path=manifest) as failing:
+        await opened.binary(DATA[HALF:-1])
+        await failing.struck()
+        await _refused(opened)
+    assert max(ack["durable"] for ack in opened.acks) == HALF
+    again = await outsider.open(url)
+    with fault(outsider.service, f"{RENAMES}:error=EIO", path=manifest) as failing:
+        await again.json(type="restart")
+        await failing.struck()
+        await _refused(again)
+    last = await outsider.open(url)
+    assert last.ready["offset"] == 0
+    await last.binary(DATA)
+    assert outsider.stored(await last.finish(DATA)) == DATA
+
+
 # --- slow ------------------------------------------------------------------------------------------------
 
 
@@ -179,3 +260,27 @@ async def test_a_slow_last_sync_is_waited_for(outsider: Outsider) -> None:
         await opened.binary(DATA)
         assert outsider.stored(await opened.finish(DATA)) == DATA
         assert slow.strikes
+
+
+@needs_strace
+async def test_a_slow_disk_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Uploads that wait for the disk: pings are answered, other sockets served, memory stays within its bounds."""
+    data, uploads = content(24 * MIB), 8
+    with running_service(tmp_path, upload={"memory": "16MiB"}, pingpong={"rounds": 0}) as service:
+        async with Outsider(service) as outsider:
+            opened = [await outsider.open(await outsider.create(size=len(data))) for _ in range(uploads)]
+            talking = await outsider.connect("/pingpong")
+            assert await talking.next() == "ping"
+            before = service.peak_memory()
+            with fault(service, hung("pwritev,pwritev2", 0.5), hung("fdatasync", 2)) as slow:
+                sending = [asyncio.create_task(one.binary(data)) for one in opened]
+                await slow.struck(2 * uploads)
+                for _ in range(5):
+                    await talking.text("pong")
+                    assert await talking.next() == "ping"
+                assert (await outsider.get("/healthz")).status == 200
+                assert (await outsider.ask(await outsider.create()))["state"] == "open"
+                assert service.peak_memory() - before < 64 * MIB
+            await asyncio.gather(*sending)
+            for one in opened:
+                assert (await one.finish(data))["size"] == len(data)
