@@ -52,7 +52,12 @@ class Recovery:
     def _recover_intent(self, key: str) -> None:
         """A file that was meant to be published: finish it where its bytes are there, whole; else it never was."""
         intent = self._staging.load_intent(key)
-        name = None if intent is None else self._name_of_intent(key, intent)
+        try:
+            name = None if intent is None else self._name_of_intent(key, intent)
+        except Failure as failure:
+            # Nobody was told that it is stored: it must not appear at some later start, when its name is free.
+            log.warning("upload.failed", upload=key[:12], problem=repr(failure))
+            name = None
         if intent is not None and name is not None:
             self._sync_folders(name)
             self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
