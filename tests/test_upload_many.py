@@ -165,13 +165,14 @@ async def test_who_reads_late_is_served(jackfield_server: JackfieldServer, conne
     service = await jackfield_server({"upload": upload()}, shutdown_timeout="20s")
     opened = await connect(service, receive_buffer=1)
     opened.writer.transport.set_write_buffer_limits(0)
+    names = [f"{number}.{'x' * 240}" for number in range(600)]  # whose answers fill every buffer on the way
     async with asyncio.timeout(30):
-        for number in range(600):
-            await opened.send(file(str(number), b"x"))
-        while not (tmp_path / "upload" / "599").exists():
+        for name in names:
+            await opened.send(file(name, b"x"))
+        while not (tmp_path / "upload" / names[-1]).exists():
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.5)  # more than a send may take
-    assert [answer["name"] for answer in await answers(opened, 600)] == list(map(str, range(600)))
+    assert [answer["name"] for answer in await answers(opened, len(names))] == names
 
 
 @pytest.mark.usefixtures("small_buffers")
