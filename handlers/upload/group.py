@@ -59,7 +59,7 @@ class GroupPublisher:
         results: Results = {}
         self._for_each(group, results, lambda whole: self._stage(whole, sync=few))
         self._sync(results, few, [self._staging.folder])
-        self._for_each(group, results, lambda whole: self._link(whole, sync=few))
+        self._for_each(group, results, self._link)
         self._sync(results, few, self._folders(group))
         for whole in group:
             self._settle(whole.key, results)
@@ -83,19 +83,19 @@ class GroupPublisher:
     def _intend(self, key: str, receipt: Receipt, *, sync: bool) -> None:
         self._staging.write_new(self._staging.intent(key), write_record(receipt), sync=sync, mtime=self._staging.now())
 
-    def _intend_anew(self, key: str, receipt: Receipt, *, sync: bool) -> None:
-        """In one step: a file that has its name already must never be without an intent."""
+    def _intend_anew(self, key: str, receipt: Receipt) -> None:
+        """In one step, and durable before it: a file that has its name already must never be without an intent."""
         intent = self._staging.intent(key)
         new = intent.with_name(f"{intent.name}.new")
-        self._staging.write_new(new, write_record(receipt), sync=sync, mtime=self._staging.now())
+        self._staging.write_new(new, write_record(receipt), sync=True, mtime=self._staging.now())
         os.replace(new, intent)
 
-    def _link(self, whole: Whole, *, sync: bool) -> Receipt:
+    def _link(self, whole: Whole) -> Receipt:
         name = self._publisher.give_name(whole.key, whole.name)
         receipt = Receipt(name, len(whole.data), whole.sha256)
         if name != whole.name:
             try:
-                self._intend_anew(whole.key, receipt, sync=sync)
+                self._intend_anew(whole.key, receipt)
             except OSError:
                 self._take_back(whole.key, name)
                 raise

@@ -204,16 +204,21 @@ class DirectoryPart:
         assert file is not None, "attach before publish"
         try:
             digest = await self._run(file.verify)
-            if any(digest != promised for promised in expected):
-                raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
-            receipt: Receipt = await self._run(
-                self._publisher.publish, self._key, self._manifest, file.fileno(), digest
-            )
         except Damaged:
             self._damaged = True
             raise
+        if any(digest != promised for promised in expected):
+            raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
+        try:
+            receipt: Receipt = await self._run(
+                self._publisher.publish, self._key, self._manifest, file.fileno(), digest
+            )
         except NotSynced:
             self._unsynced = True
+            raise
+        except (Failure, OSError):
+            # It may stand written down that the file is whole. It is not: more bytes may come.
+            await self._save(replace(self._manifest, durable=self.offset, proof=Proof(self.offset, digest), whole=None))
             raise
         self.durable = self.offset  # a sync that has waited for its turn has nothing to do
         return receipt
@@ -224,7 +229,7 @@ class DirectoryPart:
 
     async def _remove(self) -> None:
         await self._close()
-        await self._run(self._staging.remove, self._key)
+        await self._run(self._staging.discard, self._key)
 
     # -- how it is run
 

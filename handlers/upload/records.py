@@ -40,6 +40,10 @@ class Manifest:
     proof: Proof | None = None
     whole: int | None = None
 
+    def proved(self, size: int) -> str | None:
+        """The digest that a file of `size` bytes must have; None where none is known."""
+        return self.proof.sha256 if self.proof is not None and self.proof.size == size else None
+
 
 def write_record(record: Manifest | Receipt) -> bytes:
     """What stands in its file."""

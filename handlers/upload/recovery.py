@@ -14,7 +14,7 @@ import structlog
 from app.errors import Failure
 from handlers.upload.messages import Receipt
 from handlers.upload.publish import Publisher
-from handlers.upload.records import Manifest, Proof
+from handlers.upload.records import Manifest
 from handlers.upload.staging import Staging, sync_folder
 
 log = structlog.get_logger()
@@ -74,6 +74,8 @@ class Recovery:
             return intent.name if _is(self._staging.directory / intent.name, intent) else None
         if not _is(path, intent):
             return None
+        with self._staging.open_part(key) as fd:
+            os.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
         return self._publisher.published_as(intent.name, part) or self._publisher.give_name(key, intent.name)
 
     # -- uploads with a manifest
@@ -99,8 +101,8 @@ class Recovery:
                 return None
             # Somebody has given it a name elsewhere: that file is not ours to change any more.
             self._staging.renew_part(key, manifest.durable)
-        elif manifest.whole is not None:
-            return self._publish(key, manifest, part)
+        elif manifest.whole is not None and self._is_whole(key, manifest, part):
+            return self._publish(key, manifest)
         os.truncate(path, manifest.durable)
         return manifest
 
@@ -118,14 +120,17 @@ class Recovery:
         self._publisher.conclude(key, Receipt(name, part.st_size, digest))
         log.info("upload.stored", upload=key[:12], name=name, recovered=True)
 
-    def _publish(self, key: str, manifest: Manifest, part: os.stat_result) -> Manifest | None:
+    def _is_whole(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:
+        """Whether the part is still what was written down to be whole; more bytes may have come since."""
+        expected = manifest.proved(part.st_size)
+        return expected is not None and self._digest(key, manifest, part) == expected
+
+    def _publish(self, key: str, manifest: Manifest) -> Manifest | None:
         """Whole and verified, and no name yet: give it one, as it would have been given."""
-        digest = self._digest(key, manifest, part)
-        if manifest.proof != Proof(part.st_size, digest):
-            return self._begin_anew(key, manifest)
+        assert manifest.proof is not None
         with self._staging.open_part(key) as fd:
             try:
-                receipt = self._publisher.publish(key, manifest, fd, digest)
+                receipt = self._publisher.publish(key, manifest, fd, manifest.proof.sha256)
             except (Failure, OSError) as error:
                 log.warning("upload.failed", upload=key[:12], problem=repr(error))
                 return manifest

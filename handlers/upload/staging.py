@@ -1,7 +1,6 @@
 """The staging folder: what lies in it, how its small files are written, how it is locked. Blocking calls.
 
-    .incoming/lock             held with flock while a service runs
-    .incoming/<boot>.clock     its mtime says when, by our own clock, the machine was started
+    .incoming/lock             held with flock while a service runs; its mtime: when the machine was started
     .incoming/<key>.part       the bytes of an open upload
     .incoming/<key>.upload     its manifest, JSON
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
@@ -18,6 +17,7 @@ import fcntl
 import os
 import stat
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -51,20 +51,26 @@ class Staging:
     def open(self) -> None:
         """Make the folders, see that they can be used, and lock them. Raises CannotStart."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                self.folder.mkdir(mode=0o700)
+            self._make_folders()
             self._check()
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._probe()
-            self._set_clock()
+            self._epoch = self._set_clock(self._lock)
         except BlockingIOError:
             self.close()
             raise CannotStart(f"{self.directory} is in use by another service") from None
         except OSError as error:
             self.close()
             raise CannotStart(f"{self.directory} cannot be used for uploads: {error.strerror}") from error
+
+    def _make_folders(self) -> None:
+        """Those that are missing, durably: what is safe below a folder is lost with the folder."""
+        missing = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700 if folder == self.folder else 0o777)
+            sync_folder(folder.parent)
 
     def _check(self) -> None:
         folder = os.lstat(self.folder)
@@ -97,15 +103,15 @@ class Staging:
             for path in (probe, link):
                 path.unlink(missing_ok=True)
 
-    def _set_clock(self) -> None:
-        """Go on with the time of the run before, where the machine has not been started since."""
-        file = self.folder / f"{_BOOT.read_text(encoding='ascii').strip()}.clock"
-        if not os.path.lexists(file):
-            for old in self.folder.glob("*.clock"):
-                old.unlink()
-            started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-            self.write_new(file, b"", sync=False, mtime=started)
-        self._epoch = os.lstat(file).st_mtime
+    def _set_clock(self, lock: int) -> float:
+        """When the machine was started: as the run before had it, where it has not been started anew since.
+
+        It is the lock file's mtime, and the atime tells which start that was: so staging needs no file for it.
+        """
+        boot = zlib.crc32(_BOOT.read_bytes()) >> 1  # seconds that any file system can keep
+        if int(os.fstat(lock).st_atime) != boot:
+            os.utime(lock, (boot, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)))
+        return os.fstat(lock).st_mtime
 
     def close(self) -> None:
         """Give the lock back."""
@@ -175,6 +181,11 @@ class Staging:
             return read_receipt(self._read(self.intent(key)))
         except (OSError, ValueError):
             return None
+
+    def discard(self, key: str) -> None:
+        """Throw an upload away, so that a power cut does not bring it back."""
+        self.remove(key)
+        sync_folder(self.folder)
 
     def remove(self, key: str) -> None:
         """Throw an upload away: the manifest first, since bytes without one are nobody's."""

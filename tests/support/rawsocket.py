@@ -116,7 +116,8 @@ class RawSocket:
         self.headers: dict[str, str] = {}  # the handshake's answer, names in lower case
         self._socket: socket.socket = writer.get_extra_info("socket")
         self._ours: tuple[str, int] = self._socket.getsockname()
-        self._theirs: tuple[str, int] = self._socket.getpeername()
+        # A service that was killed meanwhile has no name any more; then the first word to it fails.
+        self._theirs: tuple[str, int] = writer.get_extra_info("peername") or ("127.0.0.1", 0)
 
     @classmethod
     async def connect(cls, port: int, *, receive_buffer: int = 0) -> Self:
@@ -125,7 +126,11 @@ class RawSocket:
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        except OSError:
+            raw.close()
+            raise
         return cls(*await asyncio.open_connection(sock=raw, limit=2**16))
 
     async def upgrade(
