@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -56,6 +57,7 @@ def command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = commands.add_parser("ping", help="answer the pings of a service", description=_ping.__doc__)
     parser.add_argument("url", metavar="URL", help="the service or its path: ws://host:port/pingpong")
     parser.add_argument("--count", type=_positive, metavar="N", help="leave after so many rounds")
+    parser.add_argument("--cacert", metavar="FILE", help="trust the certificates in this PEM file, for https and wss")
     parser.set_defaults(run=_ping)
 
 
@@ -69,23 +71,28 @@ def _positive(text: str) -> int:
 def _ping(arguments: argparse.Namespace) -> int:
     """Answer the pings of a service, print each round and a summary. Exit 0, or 1 when it went wrong."""
     try:
-        asyncio.run(_print_rounds(arguments.url, arguments.count))
-    except ValueError as error:
-        print(f"jackfield ping: {error}", file=sys.stderr)
+        tls = ssl.create_default_context(cafile=arguments.cacert) if arguments.cacert else True
+    except OSError as error:  # ssl.SSLError is one
+        print(f"jackfield ping: --cacert {arguments.cacert}: {error.strerror or error}", file=sys.stderr)
         return 2
+    try:
+        asyncio.run(_print_rounds(arguments.url, arguments.count, tls))
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         print(f"jackfield ping: {arguments.url}: {error or type(error).__name__}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"jackfield ping: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-async def _print_rounds(url: str, limit: int | None) -> None:
+async def _print_rounds(url: str, limit: int | None, tls: ssl.SSLContext | bool) -> None:
     socket_url(url)
     seconds = []
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=tls)) as session:
         async for answered in rounds(session, url, limit):
             seconds.append(answered.seconds)
             print(

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +30,7 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever was sent before")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    parser.add_argument("--cacert", metavar="FILE", help="trust the certificates in this PEM file, for https and wss")
     parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)")
     parser.add_argument("--give-up", type=_seconds, default=30.0, metavar="S", help="seconds without progress (30)")
     parser.set_defaults(run=partial(_run, parser))
@@ -77,10 +79,14 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error("standard input needs a --name")
     if "-" in arguments.files and sys.stdin is None:
         parser.error("standard input is closed")
-    return asyncio.run(_main(arguments))
+    try:
+        tls = ssl.create_default_context(cafile=arguments.cacert) if arguments.cacert else True
+    except OSError as error:  # ssl.SSLError is one
+        parser.error(f"--cacert {arguments.cacert}: {error.strerror or error}")
+    return asyncio.run(_main(arguments, tls))
 
 
-async def _main(arguments: argparse.Namespace) -> int:
+async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool) -> int:
     """Send everything; a signal ends it in an orderly way."""
     from handlers.upload.cli_batch import Batch
 
@@ -89,7 +95,7 @@ async def _main(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        return await Batch(arguments, _memory()).run()
+        return await Batch(arguments, _memory(), tls).run()
     except asyncio.CancelledError:
         print("jackfield upload: interrupted; run it again to go on", file=sys.stderr)
         return INTERRUPTED

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
@@ -37,9 +38,10 @@ _ENDS_ALL = (Refused, Unreachable)  # no other file would fare better
 
 
 class Batch:
-    """Sends what the arguments name. `memory` is the folder for unfinished uploads."""
+    """Sends what the arguments name. `memory` is the folder for unfinished uploads, `tls` whom to trust."""
 
-    def __init__(self, arguments: argparse.Namespace, memory: Path) -> None:
+    def __init__(self, arguments: argparse.Namespace, memory: Path, tls: ssl.SSLContext | bool = True) -> None:
+        self._tls = tls
         self._arguments = arguments
         self._memory = memory
         self._jobs: Iterator[Job | Problem] = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
@@ -49,7 +51,7 @@ class Batch:
 
     async def run(self) -> int:
         """Send all, and return the exit status."""
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
         with self._display.showing():
             async with aiohttp.ClientSession(connector=connector) as session:
                 if self._arguments.recursive:
