@@ -77,12 +77,12 @@ async def test_who_waits_for_a_slow_disk_is_not_idle(
     jackfield_server: JackfieldServer, gate: Gate, connect: Open
 ) -> None:
     """`idle_timeout` does not run while the service owes an answer; once it is given it runs anew."""
-    service = await jackfield_server({"upload": upload(idle_timeout=0.3)}, shutdown_timeout="20s")
+    service = await jackfield_server({"upload": upload(idle_timeout=0.5)}, shutdown_timeout="20s")
     opened = await connect(service)
     await opened.send(file("a", b"a"))
     await opened.message("ready")
     stored = asyncio.create_task(opened.message("stored"))
-    await asyncio.wait([stored], timeout=1.2)
+    await asyncio.wait([stored], timeout=1.8)
     assert not stored.done()
     gate.opened.set()
     assert (await stored)["name"] == "a"

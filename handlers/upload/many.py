@@ -70,13 +70,14 @@ class ManySocket:
     async def _step(self) -> None:
         self._end_what_was_taken_over()
         await self._wait_for_room()
+        owed = self._others_unanswered()
         try:
             item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
-            if self._others_unanswered():
-                return  # it is the client that waits
+            if owed or self._others_unanswered():
+                return  # it was the client that waited; from the last answer on it has its time anew
             raise Failure(IDLE, failure.detail) from None
         await self._use(item)
 
