@@ -1,0 +1,111 @@
+"""Death at every step: the service is killed instead of each call by which it changes the disk, one after the other."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support import scenes, strace
+from tests.support.deaths import play, start, start_to_die, steps_of_start
+from tests.support.outsider import STAGING, Outsider
+from tests.support.scenes import Scene
+from tests.support.service import Service, configuration, upload
+
+pytestmark = [
+    pytest.mark.skipif(bool(strace.unavailable()), reason=strace.unavailable()),
+    pytest.mark.timeout(300),  # many starts, each of them short
+]
+
+Kind = type[Scene]
+SCENES = [
+    Scene,
+    scenes.Sending,
+    scenes.Storing,
+    scenes.StoringLarge,
+    pytest.param(scenes.Renaming, marks=pytest.mark.torture),
+    pytest.param(scenes.Replacing, marks=pytest.mark.torture),
+    scenes.Restarting,
+    scenes.Cancelling,
+    pytest.param(scenes.StoringInGroup, marks=pytest.mark.torture),
+    scenes.RenamingInGroup,
+]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service that has not been started."""
+    (tmp_path / "service").mkdir()
+    made = Service(tmp_path / "service", configuration(pingpong=None, upload=upload()))
+    yield made
+    if made.running:
+        made.kill()
+
+
+@pytest.mark.parametrize("kind", SCENES)
+async def test_death_at_any_step_loses_nothing(service: Service, tmp_path: Path, kind: Kind) -> None:
+    """Killed at any step, restarted and resumed: whole files only, no second one, and every promise is kept."""
+    service.settings["handlers"]["upload"] |= kind.options
+    await start(service)
+    async with Outsider(service) as outsider:
+        rehearsed = await play(kind(outsider, 0), tmp_path / "rehearsal")
+        assert len(rehearsed) > 1
+        for number, step in enumerate(rehearsed, 1):
+            scene = kind(outsider, number)
+            await play(scene, tmp_path / f"death-{number}", step.death)
+            scene.check_seen()
+            await start(service)
+            await scene.check()
+    service.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "last"),
+    [
+        (scenes.StoringLarge, "link in/"),
+        pytest.param(scenes.StoringInGroup, "rename .incoming/KEY.intent", marks=pytest.mark.torture),
+        pytest.param(scenes.StoringInGroup, "link in/", marks=pytest.mark.torture),
+        pytest.param(scenes.Storing, "write .incoming/KEY.receipt.new", marks=pytest.mark.torture),
+        pytest.param(scenes.Replacing, "rename .incoming/KEY.link", marks=pytest.mark.torture),
+        pytest.param(scenes.Replacing, "write .incoming/KEY.receipt.new", marks=pytest.mark.torture),
+    ],
+)
+async def test_death_while_recovering_loses_nothing(service: Service, tmp_path: Path, kind: Kind, last: str) -> None:
+    """Killed in the middle of a store, and again at any step of the start after it: the same promises."""
+    service.settings["handlers"]["upload"] |= kind.options
+    await start(service)
+    async with Outsider(service) as outsider:
+        rehearsed = await play(kind(outsider, 0), tmp_path / "rehearsal")
+        scene = kind(outsider, 1)
+        fatal = next(step for step in rehearsed if str(step).startswith(last))
+        await play(scene, tmp_path / "first-death", fatal.death)
+        job, left = scene.job, tmp_path / "left"
+        _copy(service.directory(), left)
+        for number, step in enumerate(await steps_of_start(service, tmp_path / "start")):
+            _copy(left, service.directory())
+            await start_to_die(service, tmp_path / f"death-{number}", step.death)
+            scene.check_seen()
+            await start(service)
+            scene.job = replace(job)
+            await scene.check()
+            service.kill()
+    service.assert_clean()
+
+
+async def test_death_while_starting_leaves_nothing_behind(service: Service, tmp_path: Path) -> None:
+    """Killed at any step of the very first start: nothing stands in the directory, and the next is a first one."""
+    for number, step in enumerate(await steps_of_start(service, tmp_path / "rehearsal")):
+        shutil.rmtree(service.directory(), ignore_errors=True)
+        await start_to_die(service, tmp_path / f"death-{number}", step.death)
+        if service.directory().exists():
+            assert {path.name for path in service.directory().iterdir()} <= {STAGING}, step
+    await start(service)
+    assert service.stop() == 0
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """The folder as it is, hard links too."""
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run(["cp", "-a", folder, place], check=True)
