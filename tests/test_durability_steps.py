@@ -1,5 +1,6 @@
 """Death at every step: the service is killed instead of each call by which it changes the disk, one after the other."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support import scenes, strace
 from tests.support.deaths import play, start, start_to_die, steps_of_start
+from tests.support.documents import PROJECT
 from tests.support.outsider import STAGING, Outsider
 from tests.support.scenes import Scene
 from tests.support.service import Service, configuration, upload
@@ -109,3 +111,24 @@ def _copy(folder: Path, place: Path) -> None:
     """The folder as it is, hard links too."""
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run(["cp", "-a", folder, place], check=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("A new upload", Scene),
+        ("Bytes become durable", scenes.Sending),
+        ("A large upload is stored", scenes.StoringLarge),
+        ("Small files on one socket", scenes.RenamingInGroup),
+    ],
+)
+async def test_the_steps_stand_in_the_order_that_the_page_tells(
+    service: Service, tmp_path: Path, section: str, kind: Kind
+) -> None:
+    """docs/durability.md lists the very calls that the service makes, in their order."""
+    page = (PROJECT / "docs/durability.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(.*?)` \|", page.partition(f"### {section}\n")[2].partition("\n#")[0], re.MULTILINE)
+    service.settings["handlers"]["upload"] |= kind.options
+    await start(service)
+    async with Outsider(service) as outsider:
+        assert [str(step) for step in await play(kind(outsider, 0), tmp_path / "log")] == told
