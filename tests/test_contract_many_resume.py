@@ -1,9 +1,12 @@
 """The contract, "Many files on one socket": `resume`, `create` before an end, take-over, and what others do to it."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.manyfiles import answers, assert_stored, begin, binary, file, many, resume, send_file, text
-from tests.support.outsider import Outsider, content, digest, fresh_name
+from tests.support.outsider import Outsider, content, digest, eventually, fresh_name
+from tests.support.service import running_service
 
 
 async def test_an_upload_made_over_http_is_resumed(outsider: Outsider) -> None:
@@ -141,3 +144,20 @@ async def test_its_state_is_seen_and_it_can_be_cancelled(outsider: Outsider) -> 
         await opened.send(binary(b"lost") + text(type="end"))
     stored = await send_file(opened, fresh_name(), b"next")
     assert (await outsider.http("DELETE", f"/upload/{stored['token']}")).problem() == "already_stored"
+
+
+async def test_an_upload_of_which_nothing_came_outlives_a_kill(tmp_path: Path) -> None:
+    """Created and left alone for a moment, it is there after a kill, though not one byte of it was sent."""
+    with running_service(tmp_path) as service:
+        async with Outsider(service) as outsider:
+            opened = await many(outsider)
+            ready = await begin(opened, "later.bin")
+
+            async def written_down() -> bool:
+                return any(path.suffix == ".upload" for path in (outsider.directory() / ".incoming").iterdir())
+
+            await eventually(written_down)
+            service.kill()
+            service.start()
+            opened = await many(outsider)
+            assert (await resume(opened, ready["token"]))["offset"] == 0

@@ -83,6 +83,7 @@ class OpenUpload:
                 except OSError as error:
                     raise storage_failure(error) from error
                 self._sync_mark = self.part.offset
+                self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
             self._writer = session
 
     async def release(self, session: Holder) -> None:
@@ -114,9 +115,13 @@ class OpenUpload:
             self.last_byte = time.monotonic()
             if self.part.offset - self._sync_mark >= self._options.sync_every:
                 self._begin_sync()
-            elif self._timer is None:
-                self._unsynced_since = self.last_byte
-                self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
+            else:
+                self._sync_soon()
+
+    def _sync_soon(self) -> None:
+        if self._timer is None:
+            self._unsynced_since = time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
 
     async def _append(self, views: Sequence[memoryview], size: int) -> None:
         if self.promise.size is not None:
@@ -178,6 +183,7 @@ class OpenUpload:
         except OSError as error:
             raise storage_failure(error) from error
         self._sync_mark, self.sha256 = 0, None
+        self.last_byte = time.monotonic()  # it is begun anew, and so is its time; the store says the same
 
     def finish(
         self, session: Holder, expected: Sequence[str], stored: Callable[["OpenUpload"], None]
