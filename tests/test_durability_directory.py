@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.faults import mounted
 from tests.support.outsider import Outsider
 from tests.support.service import COMMAND, PATIENCE, configuration, running_service
-from tests.support.trouble import mounted
 
 
 async def test_a_directory_that_is_gone_is_said_and_ends_nothing_else(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import fault, hung, inside, needs_strace, on_a_disk_of, staged
 from tests.support.outsider import Outsider, UploadSocket, content, digest, fresh_name
 from tests.support.rawsocket import Closed, Opcode, frame
 from tests.support.service import Service, running_service
-from tests.support.trouble import fault, hung, inside, needs_strace, on_a_disk_of, staged
 
 MIB = 2**20
 RENAMES = "rename,renameat,renameat2"

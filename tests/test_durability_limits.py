@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import inside, on_a_disk_of
 from tests.support.outsider import STAGING, Outsider, content, fresh_name
 from tests.support.rawsocket import Opcode, Refusal, frame
 from tests.support.service import Service, running_service
-from tests.support.trouble import inside, on_a_disk_of
 
 MIB = 2**20
 

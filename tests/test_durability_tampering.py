@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import staged
 from tests.support.outsider import Outsider, content, digest, fresh_name
 from tests.support.rawsocket import Closed, Refusal
 from tests.support.service import Service, running_service
-from tests.support.trouble import staged
 
 MIB = 2**20
 DATA = content(2 * MIB + 7)

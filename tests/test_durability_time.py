@@ -14,9 +14,9 @@ from handlers.upload.directory import DirectoryStore
 from handlers.upload.messages import Promise
 from handlers.upload.settings import UploadOptions
 from handlers.upload.uploads import Uploads
+from tests.support.faults import Clock, fault, needs_faketime, needs_strace, staged
 from tests.support.outsider import STAGING, Outsider, eventually
 from tests.support.service import Service, running_service
-from tests.support.trouble import Clock, fault, needs_faketime, needs_strace, staged
 
 
 class _Holder:

@@ -87,11 +87,17 @@ class OpenUpload:
             self._writer = session
 
     async def release(self, session: Holder) -> None:
-        """The session is over: make durable what it brought, and let go of the file."""
-        if self.receipt is None and self.gone is None:
+        """The session is over: make durable what it brought, and let go of the file.
+
+        A finish under way goes on by itself: waiting for it here could take as long as a disk hangs.
+        """
+        finishing = self.finishing is not None and not self.finishing.done()
+        if self.receipt is None and self.gone is None and not finishing:
             await self.settle()
         if self.session is session:
             self.session = self._writer = None
+            if finishing:
+                return
             async with self.lock:
                 if self.session is None and self.gone is None:
                     await self.part.detach()

@@ -75,8 +75,22 @@ def fault(service: Service, *injections: str, path: Path | None = None) -> Itera
                 assert "attached" in said, said
                 yield Fault(log)
             finally:
-                strace.send_signal(signal.SIGINT)  # it lets go of the service
-                strace.stderr.read()
+                _let_go(strace)
+
+
+def _let_go(strace: subprocess.Popen[str]) -> None:
+    """Where it hangs itself, over a service that has ended while a call was held up, it is killed."""
+    strace.send_signal(signal.SIGINT)
+    try:
+        strace.communicate(timeout=3)
+    except subprocess.TimeoutExpired:
+        strace.kill()
+
+
+async def ended(service: Service, deadline: float) -> None:
+    """Wait until the service has called for its end; whoever traces its threads may still hold them."""
+    state = Path(f"/proc/{service.pid}/stat")
+    await eventually(_answer(lambda: state.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"), deadline)
 
 
 def hung(call: str, seconds: float = 60) -> str:
@@ -121,3 +135,32 @@ def black_hole(end: socket.socket) -> None:
     """
     drop_all = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # return; keep 0 bytes
     end.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(drop_all)))
+
+
+# --- clocks ------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """The wall clock of a service that is started with its `environment`; clocks that cannot jump are left alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.jump("+0")
+        shown = subprocess.run(
+            ["faketime", "-m", "--exclude-monotonic", "-f", "+0", "env"],
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+        library = next(line for line in shown.stdout.splitlines() if line.startswith("LD_PRELOAD="))
+        self.environment = {
+            "LD_PRELOAD": library.partition("=")[2],
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_RESET": "1",
+        }
+
+    def jump(self, offset: str) -> None:
+        """From now on it is ahead of the true time by this, `"+2d"` or `"-2d"`, whatever it was before."""
+        new = self._file.with_suffix(".new")
+        new.write_text(offset, encoding="ascii")
+        new.replace(self._file)
