@@ -126,6 +126,7 @@ async def test_a_power_cut_at_any_step_shows_no_half_file(disk: Disk, tmp_path: 
         for number, step in enumerate(rehearsed, 1):
             scene = kind(outsider, number)
             await play(scene, tmp_path / f"death-{number}", step.death)
+            assert not outsider.service.running, step
             disk.commit()
             with disk.cut() as found:
                 async with served(found, **kind.options) as scene.outsider:

@@ -101,12 +101,12 @@ class GroupPublisher:
                 raise
         return receipt
 
-    def _folders(self, group: Sequence[Whole]) -> Iterable[Path]:
+    def _folders(self, group: Sequence[Whole]) -> list[Path]:
         """All that a new entry may have been made in: from the target directory down, and staging."""
         folders = {self._staging.folder, self._staging.directory}
         for whole in group:
             folders.update(self._staging.directory / parent for parent in Path(whole.name).parents)
-        return folders
+        return sorted(folders)
 
     def _sync(self, results: Results, few: bool, folders: Iterable[Path]) -> None:
         """Where it fails nothing is believed: every file of the group has failed."""

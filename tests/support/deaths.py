@@ -38,12 +38,16 @@ async def steps_of_start(service: Service, log: Path) -> list[strace.Step]:
 
 
 async def play(scene: Scene, log: Path, death: str = "") -> list[strace.Step]:
-    """Play a scene, to its end or to this injection; the steps it took that changed something."""
+    """Play a scene, to its end or to this injection; the steps it took that changed something.
+
+    The service may outlive the injection: strace counts by thread, and which thread makes a call is chance.
+    """
     service = scene.outsider.service
     await scene.prepare()
-    with strace.Tracer(service.pid, log, death), surviving():
+    with strace.Tracer(service.pid, log, death) as tracer, surviving():
         await scene.act()
-    if death:
+        tracer.spare()
+    if tracer.deadly:
         await _died(service, death)
     return _effective(strace.steps(log, service.directory()))
 

@@ -74,13 +74,13 @@ def _places(call: str, words: str, directory: Path) -> Iterator[str]:
 class Tracer:
     """strace on all threads of a running process, for the length of the block. `log` is what it wrote.
 
-    `inject` is what follows `-e inject=`; without it nothing is harmed. With it the process must die in the block:
-    strace leaves by itself then, and hangs if it is told to let go of what is just dying.
+    `inject` is what follows `-e inject=`; without it nothing is harmed. With it the process dies in the block, or
+    the block calls `spare`: strace hangs if it is told to let go of what is just dying.
     """
 
     def __init__(self, pid: int, log: Path, inject: str = "") -> None:
         self.log = log
-        self._deadly = bool(inject)
+        self.deadly = bool(inject)
         self._words = [*words(log, inject), "-p", str(pid)]
         self._process: subprocess.Popen[str] | None = None
 
@@ -91,10 +91,14 @@ class Tracer:
         assert _MARK in said, said
         return self
 
+    def spare(self) -> None:
+        """It did not die: strace counts calls by thread, and which thread makes a call is chance."""
+        self.deadly = False
+
     def __exit__(self, *_: object) -> None:
         """Let the process go, if it lives; then the log is whole."""
         assert self._process is not None
-        if not self._deadly:
+        if not self.deadly:
             self._process.terminate()
         try:
             self._process.communicate(timeout=10)
