@@ -5,6 +5,7 @@ A run at full scale writes its rows into docs/benchmarks.*; any other writes bel
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -64,6 +65,7 @@ def main() -> int:
     """Run the rows; the status is 1 where an entry failed, be it ours or a peer's."""
     arguments = parser().parse_args()
     raise_descriptor_limit()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers and folders go as well
     arguments.disk.mkdir(parents=True, exist_ok=True)
     disk = Path(tempfile.mkdtemp(dir=arguments.disk)).resolve()
     memory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))

@@ -82,7 +82,7 @@ def tls(bench: Bench) -> Row:
     plain, encrypted = "plain", "TLS"
 
     def run() -> Sample:
-        certificate = _certificate(bench.memory.parent)
+        certificate = _certificate(bench.memory)
         payload = bench.payloads.get(bench.scale.size)
         return measure_upload(jackfield(tls=certificate), bench.folder(), bench.reserve, payload)
 
