@@ -1,5 +1,7 @@
 """Frames of RFC 6455: headers are read as they are written, masks taken off as a naive reader would, rules kept."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -69,6 +71,7 @@ def test_reading_a_header_never_fails_otherwise(data: bytes) -> None:
         header(0x2, 65535, key=b"\0\0\0\0", form=64),
         b"\x82\xff\x80" + bytes(11),
     ],
+    ids=itertools.count(),  # the masks are random: as names they would differ between two workers
 )
 def test_what_the_rfc_forbids_is_refused(broken: bytes) -> None:
     """Reserved bits and opcodes, unmasked frames, control frames that are long or cut, lengths that are not minimal."""
