@@ -88,6 +88,7 @@ async def test_a_message_at_the_limit_is_no_bomb() -> None:
         (frame(Opcode.BINARY, b"x", fin=False) + frame(Opcode.CONTINUATION, b"x", rsv=COMPRESSED), 1002),
         (frame(Opcode.PING, b"x", rsv=COMPRESSED), 1002),
     ],
+    ids=["no deflate", "no text", "in a continuation", "in a ping"],
 )
 async def test_what_is_not_as_agreed_is_refused(jackfield_server: JackfieldServer, data: bytes, code: int) -> None:
     """Rubbish instead of a deflate stream is 1007 (aiohttp would say 1000, fact 10); a bit out of place 1002."""
