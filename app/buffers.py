@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy
 
-SLAB: Final = 256 * 1024
+SLAB: Final = 512 * 1024
 """Bytes of one slab: what one socket may take in one turn of the loop, so that the others get theirs."""
 
 _KEEP: Final = 64

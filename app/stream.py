@@ -228,8 +228,9 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         slab.unmask(start, start + size, frame.mask, frame.length - self._left)
         self._pending += size
         last = self._items[-1] if self._items else None
-        if size < _SMALL and isinstance(last, _Chunk) and last.slab is slab:
-            slab.view[last.stop : last.stop + size] = slab.view[start : start + size]
+        if isinstance(last, _Chunk) and last.slab is slab and (size < _SMALL or last.stop == start):
+            if last.stop != start:
+                slab.view[last.stop : last.stop + size] = slab.view[start : start + size]
             last.stop += size
         else:
             self._hold(slab)
