@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from app.config import build
-from app.service import HANDLERS, create_app
+from app.service import DISPATCHER, HANDLERS, create_app
 from app.testing import JackfieldServer
 from tests.support import handlers
 from tests.support.outsider import eventually
+from tests.support.rawsocket import RawSocket
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "echo"
 ECHO = {"use": "tests.support.handlers:Echo", "path": "/echo"}
@@ -66,24 +68,26 @@ async def test_the_test_client_of_aiohttp_cancels_what_production_does_not(
     sections = {"busy": {"use": "tests.support.handlers:Busy", "path": "/busy"}}
     client: TestClient = await aiohttp_client(create_app(build({"handlers": sections}, tmp_path)))
     service = await jackfield_server(sections)
-    for busy, opening in (
-        (client.app[HANDLERS]["busy"], client.ws_connect("/busy")),
-        (service.handlers["busy"], service.ws_connect("/busy")),
-    ):
-        assert isinstance(busy, handlers.Busy)
-        async with opening as ws:
-            await busy.entered.wait()
-            response = ws._response
-            assert response.connection is not None
-            response.connection.transport.abort()
-        busy.gate.set()
+    assert client.port is not None
+    await learns_of_the_loss(client.app, client.port)
+    await learns_of_the_loss(service.app, service.port)
 
-        async def ended(busy: handlers.Busy = busy) -> list[BaseException | None]:
-            return busy.ends
 
-        (end,) = await eventually(ended)
-        assert isinstance(end, handlers.Disconnected)
-        assert (end.code, end.clean) == (1006, False)
+async def learns_of_the_loss(app: web.Application, port: int) -> None:
+    """A handler that is busy when its link is reset finds it out where it waits for the peer."""
+    busy = app[HANDLERS]["busy"]
+    assert isinstance(busy, handlers.Busy)
+    opened = await RawSocket.connect(port)
+    await opened.upgrade("/busy")
+    await busy.entered.wait()
+    (connection,) = app[DISPATCHER]._lives
+    opened.reset()
+    await eventually(lambda: asyncio.sleep(0, connection.source.lost))
+    await asyncio.sleep(0.01)  # for a cancellation, if there were one, to arrive
+    busy.gate.set()
+    (end,) = await eventually(lambda: asyncio.sleep(0, busy.ends))
+    assert isinstance(end, handlers.Disconnected)
+    assert (end.code, end.clean) == (1006, False)
 
 
 async def test_an_upload_cut_off_in_aiohttps_test_client_keeps_its_bytes(aiohttp_client, tmp_path: Path) -> None:

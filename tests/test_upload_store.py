@@ -528,10 +528,12 @@ async def test_a_crash_at_any_step_of_the_rest(place: Place, make: Make, operati
         await write(part, data[SMALL:])
         place.dial.die_before(step)
         done = await survives(getattr(part, operation)())
+        told = part.durable if operation == "sync" else -1
         again, parts = await reopened(place, store)
         found = parts.get(key)
         size = -1 if found is None else found.offset
         assert size in OUTCOMES[operation], f"before step {step}"
+        assert size >= told, f"before step {step}"
         if found is not None:
             assert await found.attach() == (digest(data[:size]) if size else None)
             await found.remove()
