@@ -118,9 +118,10 @@ class Racer:
             assert (first["code"], (await socket.closed()).code) == ("superseded", 4409)
 
     async def _flood(self, socket: UploadSocket, stop: asyncio.Event) -> None:
+        await socket.binary(self.mark * 20_000)
         while not stop.is_set():
-            await socket.binary(self.mark * 20_000)
             await asyncio.sleep(0.005)
+            await socket.binary(self.mark * 20_000)
         await socket.end()
 
 
