@@ -1,7 +1,9 @@
 """The seam: what a handler may override, and that nothing else need be touched to plug one in or out."""
 
 import asyncio
+import hashlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -210,6 +212,33 @@ async def test_compression_is_for_handlers_that_ask_for_it(jackfield_server: Jac
     async with service.ws_connect("/deflating", compress=0) as ws:
         await ws.send_bytes(b"as it is")
         assert await ws.receive_bytes(timeout=5) == b"as it is"
+
+
+async def test_a_handler_may_take_bytes_as_they_arrive(jackfield_server: JackfieldServer) -> None:
+    """With `buffers` a message larger than all of its memory comes through, bytes and texts in order; whole messages
+    are not to be had there, nor a stream elsewhere."""
+    service = await jackfield_server(handlers.sections("bulk", "scripted", "pouring"))
+    bulk, data = service.handlers["bulk"], random.Random(1).randbytes(20 * handlers.MIB)
+    assert bulk.buffers is not None
+    async with service.ws_connect("/bulk") as ws:
+        await ws.send_bytes(data)
+        await ws.send_str("so far")
+        assert await ws.receive_str(timeout=10) == f"so far: {len(data)} {hashlib.sha256(data).hexdigest()}"
+        assert bulk.buffers.used == 0
+    misused: list[str] = []
+
+    async def misuse(connection: handlers.Connection) -> None:
+        with pytest.raises(AssertionError, match="buffers") as told:
+            await (connection.take() if connection.request.path == "/scripted" else connection.receive())
+        misused.append(str(told.value))
+
+    for path in ("scripted", "pouring"):
+        handler = service.handlers[path]
+        assert isinstance(handler, handlers.Scripted)
+        handler.script = misuse
+        async with service.ws_connect(f"/{path}") as ws:
+            assert (await ws.receive(5)).data == 1000
+    assert len(misused) == 2
 
 
 @pytest.mark.parametrize(

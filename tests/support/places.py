@@ -1,5 +1,6 @@
 """Places in which stores live one after another: what the contract of a store is tested against."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,6 +108,9 @@ class DirectoryPlace:
         store._workers.shutdown(wait=True, cancel_futures=True)
         store._staging.close()
         self.leave()
+        if (publishing := store._grouping._task) is not None:  # it died too; nobody is left to hear of it
+            await asyncio.wait([publishing])
+            assert publishing.cancelled() or publishing.exception()
         self.dial.revive()
 
     def leave(self) -> None:
