@@ -15,7 +15,7 @@ from app.errors import (
     Disconnected,
     Failure,
 )
-from app.frames import cut_reason
+from app.frames import PONG, control_frame, cut_reason
 from app.messages import Messages
 from app.stream import Batch, Stream
 
@@ -48,7 +48,6 @@ class Connection:
         self._interruption: Close | Disconnected | None = None
         self._told = False
         self._waiting: asyncio.Task[Any] | None = None  # who is inside a call that may be interrupted
-        self._pongs: set[asyncio.Task[None]] = set()
 
     @property
     def remote(self) -> str | None:
@@ -190,11 +189,9 @@ class Connection:
             raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
 
     def pong(self, payload: bytes) -> None:
-        """Answer a ping at once, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
-        if self.backlog < _SMALL and not self._ws.closed:
-            task = asyncio.create_task(self._quietly(self._ws.pong(payload)))
-            self._pongs.add(task)
-            task.add_done_callback(self._pongs.discard)
+        """Answer a ping before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
+        if self.backlog < _SMALL and not self._ws.closed and not self.transport.is_closing():
+            self.transport.write(control_frame(PONG, payload))
 
     async def ping(self) -> None:
         """Ask the peer for a sign of life; never waits."""

@@ -82,6 +82,11 @@ def decode_text(payload: bytes | bytearray) -> str:
         raise Close(INVALID_TEXT, "Text must be UTF-8") from None
 
 
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """A server's control frame: not masked, at most 125 bytes of payload."""
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
 def masked_close(payload: bytes) -> bytes:
     """A client's Close frame with this payload, as it would have come over the wire (mask key 0)."""
     return bytes((0x80 | CLOSE, 0x80 | len(payload), 0, 0, 0, 0)) + payload
