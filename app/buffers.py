@@ -11,8 +11,11 @@ from typing import Final
 
 import numpy
 
-SLAB: Final = 512 * 1024
-"""Bytes of one slab: what one socket may take in one turn of the loop, so that the others get theirs."""
+SLAB: Final = 256 * 1024
+"""Bytes of one slab: what one socket may take in one turn of the loop while it is alone."""
+
+TURN: Final = 64 * 1024
+"""Bytes that it may take while others are at it too: a ping that waits behind eight uploads waits for eight turns."""
 
 _KEEP: Final = 64
 """Free slabs kept for the next burst; more are given back to the system."""
@@ -71,6 +74,10 @@ class Buffers:
     def used(self) -> int:
         """Bytes of the slabs that are out."""
         return self._used * SLAB
+
+    def shared(self, held: int) -> bool:
+        """Whether others than the one who holds so many slabs have bytes under way."""
+        return self._used > held
 
     @property
     def spent(self) -> bool:

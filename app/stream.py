@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from app.buffers import SLAB, Buffers, Slab
+from app.buffers import SLAB, TURN, Buffers, Slab
 from app.errors import Close
 from app.frames import CLOSE, TEXT
 from app.receiver import AHEAD, Receiver
@@ -144,6 +144,8 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._filled, self._parsed = len(self._carry), 0
             slab.view[: self._filled] = self._carry
             self._carry = b""
+        if self._buffers.shared(self._slabs):
+            return self._slab.view[self._filled : self._filled + TURN]
         return self._slab.view[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:

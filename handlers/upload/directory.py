@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,13 @@ from handlers.upload.store import Found, Kept
 
 _SWEEP: Final = 600.0  # seconds between two looks at the whole staging folder, at the most
 _WORKERS: Final = 16
-"""Threads. Two would do for the processor; the others are there to wait for disks, so that one upload's
-sync holds up no other's write."""
+"""Threads that wait for disks, so that one upload's sync holds up no other's."""
+
+_WRITERS: Final = 2
+"""Threads that hash and write. With 16 of them a ping beside eight uploads had a p99 of 183 ms, with two 32."""
+
+_NICENESS: Final = 10
+"""Of the writers, so that the loop goes before them: with it that p99 is 14 to 23 ms, and the median 2 ms, not 17."""
 
 
 class DirectoryStore:
@@ -46,6 +52,7 @@ class DirectoryStore:
         self._abandoned = abandoned
         self._observe = observe
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="store")
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write", initializer=_give_way)
         self._groups = GroupPublisher(self._staging, self._publisher, observe)
         self._grouping = Grouping(self._publish_group)
         self._sweep_next = 0.0
@@ -72,7 +79,8 @@ class DirectoryStore:
     async def close(self) -> None:
         """See the contract."""
         self._staging.close()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._writers, self._workers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def create(self, key: str, promise: Promise) -> DirectoryPart:
         """See the contract."""
@@ -96,7 +104,7 @@ class DirectoryStore:
         return results
 
     def _part(self, key: str, manifest: Manifest) -> DirectoryPart:
-        return DirectoryPart(self._staging, self._publisher, key, manifest, self._workers, self._observe)
+        return DirectoryPart(self._staging, self._publisher, key, manifest, self._workers, self._writers, self._observe)
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
@@ -142,3 +150,8 @@ class DirectoryStore:
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+
+def _give_way() -> None:
+    """Hashing may take all of a processor; the loop, which answers everybody, goes first."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -40,6 +40,7 @@ class DirectoryPart:
         key: str,
         manifest: Manifest,
         workers: Executor,
+        writers: Executor,
         observe: Callable[[float], None],
     ) -> None:
         self._staging = staging
@@ -47,6 +48,7 @@ class DirectoryPart:
         self._key = key
         self._manifest = manifest
         self._workers = workers
+        self._writers = writers
         self._observe = observe
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
@@ -77,7 +79,7 @@ class DirectoryPart:
             raise Damaged("The part file was changed by somebody else")
         await self._close()
         file = await self._run(self._open_file)
-        self._file, self._writer = file, wrap(file, executor=self._workers)
+        self._file, self._writer = file, wrap(file, executor=self._writers)
         self._unsynced = False
 
     def _open_file(self) -> HashingFile:

@@ -105,7 +105,8 @@ class DirectoryPlace:
         are closed and its lock is free, as the kernel would see to it."""
         assert isinstance(store, DirectoryStore)
         self.dial.dead = True
-        store._workers.shutdown(wait=True, cancel_futures=True)
+        for pool in (store._writers, store._workers):
+            pool.shutdown(wait=True, cancel_futures=True)
         store._staging.close()
         self.leave()
         if (publishing := store._grouping._task) is not None:  # it died too; nobody is left to hear of it
