@@ -273,4 +273,4 @@ TestModel.settings = settings(max_examples=10, stateful_step_count=30, deadline=
 class TestModelAtLength(UploadsAsModelled.TestCase):  # type: ignore[misc]
     """The same, for as long as one likes to wait."""
 
-    settings = settings(max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=CHECKS)
+    settings = settings(max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=CHECKS)
