@@ -21,13 +21,10 @@ from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
 from handlers.upload.session import Session
 from handlers.upload.settings import UploadOptions
+from handlers.upload.socket import BATCH, GRACE, LAST_TURN, PATIENCE
 from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
 
-BATCH: Final = 2 * 1024 * 1024  # bytes, as on a socket of one upload
-PATIENCE: Final = 0.02  # seconds
-GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
-LAST_TURN: Final = 0.25  # seconds for what has arrived of an upload that is taken over, or when the service ends
 SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
 BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
 
