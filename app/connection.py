@@ -100,17 +100,22 @@ class Connection:
                 raise
             yield message
 
-    async def take(self, least: int = 1, patience: float = 0.0, timeout: float | None = None) -> Batch | str:
+    async def take(
+        self, least: int = 1, patience: float = 0.0, timeout: float | None = None, most: int | None = None
+    ) -> Batch | str:
         """The next bytes or text of a stream (see `Stream.next`).
 
         After `timeout` seconds in which we read and nothing came: Failure, close 4408.
         """
+        stream = self.stream
+        if self._interruption is None and (item := stream.ready(least, most)) is not None:
+            return item
         while True:
             try:
                 async with asyncio.timeout(timeout):
-                    return await self.interruptible(self.stream.next(least, patience))
+                    return await self.interruptible(stream.next(least, patience, most))
             except TimeoutError:
-                if not self.stream.paused:
+                if not stream.paused:
                     raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
 
     # -- being interrupted

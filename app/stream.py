@@ -64,11 +64,12 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     # -- taking, by the handler's task
 
-    async def next(self, least: int = 1, patience: float = 0.0) -> Batch | str:
+    async def next(self, least: int = 1, patience: float = 0.0, most: int | None = None) -> Batch | str:
         """The next bytes, or the next text message.
 
-        Bytes that are fewer than `least` wait up to `patience` seconds for more. Raises Disconnected
-        when the peer ended the socket, Close where it broke the protocol; both after all that came before.
+        Bytes that are fewer than `least` wait up to `patience` seconds for more; once there are `most`,
+        what follows is left for the next call. Raises Disconnected when the peer ended the socket, Close
+        where it broke the protocol; both after all that came before.
         """
         while not self._items and self._end is None:
             await self._until(1)
@@ -79,32 +80,43 @@ class Stream(Receiver, asyncio.BufferedProtocol):
                 await self._until(least)
             finally:
                 timer.cancel()
-        if not self._items:
+        item = self.ready(1, most)
+        if item is None:
             assert self._end is not None
             raise self._end
+        return item
+
+    def ready(self, least: int = 1, most: int | None = None) -> Batch | str | None:
+        """What `next` would give without waiting; None where it would wait, or raise."""
+        if not self._items or self._hungry(least):
+            return None
         item = self._items[0]
         if isinstance(item, str):
             self._items.popleft()
             self._took(item)
             return item
-        return self._take_batch()
+        return self._take_batch(self._pending if most is None else most)
 
     def _hungry(self, least: int) -> bool:
         """Whether more bytes could come soon that belong to the batch being collected."""
         return (
-            self._end is None
+            self._pending < least
+            and self._end is None
             and not self._paused
-            and self._pending < least
             and all(isinstance(item, _Chunk) for item in self._items)
         )
 
-    def _take_batch(self) -> Batch:
+    def _take_batch(self, most: int) -> Batch:
         views, slabs, size = [], [], 0
-        while self._items and isinstance(chunk := self._items[0], _Chunk):
-            self._items.popleft()
-            views.append(chunk.slab.view[chunk.start : chunk.stop])
+        while self._items and size < most and isinstance(chunk := self._items[0], _Chunk):
+            start, chunk.start = chunk.start, min(chunk.stop, chunk.start + most - size)
+            views.append(chunk.slab.view[start : chunk.start])
             slabs.append(chunk.slab)
-            size += chunk.stop - chunk.start
+            size += chunk.start - start
+            if chunk.start < chunk.stop:
+                self._hold(chunk.slab)  # for the rest of it
+            else:
+                self._items.popleft()
         self._pending -= size
 
         def release() -> None:
@@ -135,7 +147,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport writes what it receives; at most one slab a turn."""
         if self._slab is None:
-            slab = self._buffers.take() if self._slabs < self._buffers.share else None
+            slab = self._buffers.take() if self._buffers.allows(self._slabs) else None
             if slab is None:
                 self._pause()
                 slab = Slab(_CRUMB)
@@ -174,7 +186,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._slab = None
         full = slab.users > 1
         self._drop(slab)
-        if full and (self._slabs >= self._buffers.share or self._buffers.spent):
+        if full and (self._buffers.spent or not self._buffers.allows(self._slabs)):
             self._pause()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -202,12 +214,12 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if self._paused:
             return
         super()._pause()
-        if self._buffers.spent and self._slabs < self._buffers.share:
+        if self._buffers.spent and self._buffers.allows(self._slabs):
             self._buffers.wait(self._resume)  # others hold the memory
         self._wake()
 
     def _resume(self) -> bool:
-        if not self._paused or self._slabs >= self._buffers.share or self._ahead > AHEAD:
+        if not self._paused or not self._buffers.allows(self._slabs) or self._ahead > AHEAD:
             return False
         if self._buffers.spent:
             self._buffers.wait(self._resume)

@@ -188,7 +188,7 @@ async def test_time_in_which_we_do_not_read_is_no_silence() -> None:
 async def test_what_follows_a_broken_frame_is_read_and_thrown_away(size: int) -> None:
     """However much comes behind a frame that breaks the rules, the socket stays readable, so that our Close frame
     is not lost in a reset."""
-    wire, buffers = Wire(), Buffers(2**20)
+    wire, buffers = Wire(), Buffers(4 * 2**20)
     stream = wire.stream(buffers)
     wire.feed(frame(Opcode.BINARY, b"kept") + frame(Opcode.BINARY, bytes(size), masked=False) + bytes(size))
     assert not wire.unread

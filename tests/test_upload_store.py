@@ -233,6 +233,46 @@ async def test_a_write_that_fails_writes_nothing(place: Place, store: Store, mak
     assert place.files() == {"a": data}
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_writes_that_overlap_are_done_in_their_order(store: Store, make: Make, size: int) -> None:
+    """Twenty are begun before the first is done: the bytes stand in the order of the calls."""
+    pieces = [content(size + number) for number in range(20)]
+    part = await make(store, new_key(), FREE)
+    await part.attach()
+    await asyncio.gather(*(write(part, piece) for piece in pieces))
+    data = b"".join(pieces)
+    assert part.offset == len(data)
+    assert await part.attach() == digest(data)
+    assert (await part.publish([digest(data)])).size == len(data)
+
+
+async def test_what_follows_a_write_that_failed_is_not_written(place: Place, store: Store, make: Make) -> None:
+    """Of writes that overlap none after the one that failed is done: there would be a hole before it."""
+    data = content(LARGE)
+    part = await whole(store, make, "a", data[:100_000])
+    place.dial.fail("write", errno.ENOSPC)
+    cuts = ((100_000, 200_000), (200_000, 200_001), (200_001, LARGE))
+    results = await asyncio.gather(*(write(part, data[a:b]) for a, b in cuts), return_exceptions=True)
+    assert all(isinstance(result, OSError) for result in results)
+    assert part.offset == 100_000
+    with pytest.raises(OSError):
+        await write(part, data[100_000:])
+    assert await part.attach() == digest(data[:100_000])
+    await write(part, data[100_000:])
+    await part.publish([digest(data)])
+    assert place.files() == {"a": data}
+
+
+async def test_a_part_is_removed_behind_the_writes_under_way(place: Place, store: Store, make: Make) -> None:
+    """Its file is not closed under a thread that writes to it: the next file would get what was meant for this one."""
+    part = await whole(store, make, "a", content(LARGE))
+    writing = [asyncio.create_task(write(part, content(LARGE))) for _ in range(5)]
+    await asyncio.sleep(0)  # they have begun
+    await part.remove()
+    assert not any(isinstance(result, OSError) for result in await asyncio.gather(*writing, return_exceptions=True))
+    assert place.files() == {}
+
+
 async def test_after_a_sync_that_failed_only_what_was_durable_is_trusted(
     place: Place, store: Store, make: Make
 ) -> None:

@@ -14,6 +14,9 @@ from handlers.upload.records import Proof
 
 _PIECES: Final = 1024  # IOV_MAX of Linux: pieces that one writev takes
 _READ: Final = 1024 * 1024
+_NEAR: Final = 1024 * 1024
+"""Bytes that are written and then digested before the next ones are touched: a core's second cache. A batch of
+4 MiB that was written as a whole and then read again for the digest cost 3.3 CPU s/GiB where this way takes 2.2."""
 
 
 class Damaged(OSError):
@@ -27,8 +30,10 @@ class Damaged(OSError):
 class Knowledge:
     """What is known of a part's bytes; it outlives the closing of the file, so that coming back costs no reading.
 
-    `digest` is of the first `hashed` bytes. `mark` tells what the file looked like after our own last
-    touch. `proof` is what must be found when bytes that were digested before are read again.
+    `digest` is of the first `hashed` bytes. It is replaced and never updated, so that who has taken it may
+    use it in any thread: a copy of one that is being updated would wait until that is done. `mark` tells
+    what the file looked like after our own last touch. `proof` is what must be found when bytes that were
+    digested before are read again.
     """
 
     digest: Any = field(default_factory=hashlib.sha256)
@@ -61,12 +66,15 @@ class HashingFile(FileIO):
         self._path = path
         self.offset = offset
         self.known = known
+        self.failed = False  # it takes no more bytes
 
     # -- whether it is ours alone
 
     def look(self) -> None:
-        """Has anybody touched the file since we did? Raises Damaged where it is gone or shorter."""
-        self.stay()
+        """Has anybody touched the file since we did? Raises Damaged where it is gone or shorter.
+
+        One fstat tells of a file that is changed, deleted or replaced. One that is moved away is found by `stay`.
+        """
         found = self._look()
         if found != self.known.mark:
             if found[1] < self.offset:
@@ -86,30 +94,53 @@ class HashingFile(FileIO):
 
     def _look(self) -> tuple[int, int, int]:
         found = os.fstat(self.fileno())
+        if not found.st_nlink:
+            raise Damaged("The part file is not there any more")
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     # -- writing
 
-    def writelines(self, views: Any, /) -> None:
-        """Append all views, or none: where it raises OSError the file has its old length."""
+    def writelines(self, views: Any, /) -> Any:
+        """Append all views, or none: where it raises OSError the file has its old length.
+
+        After a failure it takes nothing more: what was meant to follow would stand in the wrong place.
+        The digest of all bytes is returned, or None where some were never read.
+        """
+        if self.failed:
+            raise OSError(errno.EIO, "A write before this one has failed")
         self.look()
         start, known = self.offset, self.known
+        digest = known.digest.copy() if known.hashed == start else None
         try:
-            end = self._write(views)
+            end = self._append(views, digest)
         except OSError:
+            self.failed = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fileno(), start)
             raise
         finally:
             known.mark = self._look()
-        if known.hashed == start:
-            for view in views:
-                known.digest.update(view)
-            known.hashed = end
+        if digest is not None:
+            known.digest, known.hashed = digest, end
         self.offset = end
+        return digest
 
-    def _write(self, views: Sequence[memoryview]) -> int:
-        fd, place, pieces = self.fileno(), self.offset, list(views)
+    def _append(self, views: Sequence[memoryview], digest: Any) -> int:
+        """Write and digest a few at a time: see `_NEAR`."""
+        place, near, size = self.offset, [], 0
+        for view in views:
+            near.append(view)
+            size += len(view)
+            if size >= _NEAR or view is views[-1]:
+                place = self._write(near, place)
+                if digest is not None:
+                    for written in near:
+                        digest.update(written)
+                near, size = [], 0
+        return place
+
+    def _write(self, views: Sequence[memoryview], place: int) -> int:
+        fd, pieces = self.fileno(), list(views)
         while pieces:
             written = os.pwritev(fd, pieces[:_PIECES], place)
             place += written
@@ -130,17 +161,18 @@ class HashingFile(FileIO):
     def catch_up(self) -> str:
         """The digest of all bytes, reading those that were not digested when they were written."""
         known = self.known
+        digest = known.digest.copy()
         while known.hashed < self.offset:
             block = os.pread(self.fileno(), self._next_read(), known.hashed)
             if not block:
                 raise Damaged("The part file is shorter than it was")
-            known.digest.update(block)
-            known.hashed += len(block)
+            digest.update(block)
+            known.digest, known.hashed = digest, known.hashed + len(block)
             if known.proof is not None and known.hashed == known.proof.size:
-                if known.digest.hexdigest() != known.proof.sha256:
+                if digest.hexdigest() != known.proof.sha256:
                     raise Damaged("The part file was changed by somebody else")
                 known.proof = None
-        return str(known.digest.hexdigest())
+        return str(digest.hexdigest())
 
     def _next_read(self) -> int:
         """Bytes to read: not past what can be compared."""

@@ -69,7 +69,7 @@ class ManySocket:
         await self._wait_for_room()
         owed = self._others_unanswered()
         try:
-            item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout)
+            item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH)
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
@@ -90,10 +90,7 @@ class ManySocket:
 
     async def _use(self, item: Batch | str) -> None:
         if isinstance(item, Batch):
-            try:
-                await self._bytes(item)
-            finally:
-                item.release()
+            await self._bytes(item)
             return
         match messages.parse_many(item):
             case Create(promise):
@@ -161,7 +158,7 @@ class ManySocket:
             self._ready(slot)
 
     async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
-        slot.acks = Acks(upload.part, self._options.window // 4, self._connection.offer)
+        slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer)
         ended: Callable[[Failure], None] = lambda failure: self._ended(slot, failure)  # noqa: E731
         slot.session = Session(upload, self._options, self._results, ended, slot.moved)
         await slot.session.hold()
@@ -181,11 +178,16 @@ class ManySocket:
     # -- what belongs to the current one
 
     async def _bytes(self, batch: Batch) -> None:
-        slot = self._taking("Bytes")
+        try:
+            slot = self._taking("Bytes")
+        except Failure:
+            batch.release()
+            raise
         if slot is None or slot.session is None:
+            batch.release()
             return
         try:
-            await slot.session.receive(Bytes(batch.size), batch.views)
+            await slot.session.receive(Bytes(batch.size), batch)
         except Failure as failure:
             self._fail(slot, failure)
 

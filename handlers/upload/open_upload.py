@@ -37,8 +37,9 @@ class Holder(Protocol):
 class OpenUpload:
     """One open upload in memory. `key` is the hash of its token; `id`, the key's beginning, names it in logs.
 
-    All that touches the bytes happens under `lock`, and only for the session that holds the upload:
-    so there is one writer at any moment, and a newcomer waits for one write at the longest.
+    All that touches the bytes begins under `lock`, and only for the session that holds the upload: so
+    there is one writer at any moment. Writes are only begun there: a session may have several under way.
+    Before whatever else it asks for, and before it is quiet, it waits for them.
     """
 
     def __init__(self, key: str, promise: Promise, part: Part, options: UploadOptions, room: Room) -> None:
@@ -111,33 +112,32 @@ class OpenUpload:
     # -- writing
 
     async def write(self, session: Holder, views: Sequence[memoryview], size: int) -> None:
-        """Append; on a full disk Failure `no_space`, where it fails otherwise `storage_failed`."""
-        async with self.lock:
-            self._check(session)
+        """Append; on a full disk Failure `no_space`, where it fails otherwise `storage_failed`.
+
+        Calls may overlap; they are done in their order.
+        """
+        unpromised = size if self.promise.size is None else 0
+        try:
+            async with self.lock:
+                self._check(session)
+                if unpromised:  # nobody held it back for this upload: it must not take what others were promised
+                    await self._room.claim(unpromised)
             try:
-                await self._append(views, size)
-            except OSError as error:
-                raise storage_failure(error) from error
-            self.last_byte = time.monotonic()
-            if self.part.offset - self._sync_mark >= self._options.sync_every:
-                self._begin_sync()
-            else:
-                self._sync_soon()
+                await self.part.write(views, size)
+            finally:
+                self._room.settle(unpromised)
+        except OSError as error:
+            raise storage_failure(error) from error
+        self.last_byte = time.monotonic()
+        if self.part.offset - self._sync_mark >= self._options.sync_every:
+            self._begin_sync()
+        else:
+            self._sync_soon()
 
     def _sync_soon(self) -> None:
         if self._timer is None:
             self._unsynced_since = time.monotonic()
             self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
-
-    async def _append(self, views: Sequence[memoryview], size: int) -> None:
-        if self.promise.size is not None:
-            await self.part.write(views, size)
-            return
-        await self._room.claim(size)  # nobody held it back for this upload: it must not take what others were promised
-        try:
-            await self.part.write(views, size)
-        finally:
-            self._room.settle(size)
 
     def _quiet(self) -> None:
         """Time to make durable what has come, or to look again a little later."""

@@ -19,6 +19,7 @@ from handlers.upload.messages import Receipt
 from handlers.upload.publish import NotSynced, Publisher
 from handlers.upload.records import Manifest, Proof
 from handlers.upload.staging import Staging
+from handlers.upload.strand import Strand
 
 _REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
 
@@ -48,7 +49,7 @@ class DirectoryPart:
         self._key = key
         self._manifest = manifest
         self._workers = workers
-        self._writers = writers
+        self._strand = Strand(writers)
         self._observe = observe
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
@@ -58,14 +59,14 @@ class DirectoryPart:
         self.offset = manifest.durable
         self.durable = manifest.durable
         self._known = Knowledge(proof=manifest.proof)
-        self._digest: Any = None  # a copy of the digest of the first `offset` bytes, where it is known
+        self._digest: Any = None  # of the first `offset` bytes, where it is known
 
     # -- having it open
 
     async def attach(self) -> str | None:
         """See the contract."""
         try:
-            if self._file is None or self._unsynced or self._damaged:
+            if self._file is None or self._file.failed or self._unsynced or self._damaged:
                 await self._in_turn(self._open)
             return await self._catch_up()
         except Damaged as damage:
@@ -79,7 +80,7 @@ class DirectoryPart:
             raise Damaged("The part file was changed by somebody else")
         await self._close()
         file = await self._run(self._open_file)
-        self._file, self._writer = file, wrap(file, executor=self._writers)
+        self._file, self._writer = file, wrap(file, executor=self._strand)
         self._unsynced = False
 
     def _open_file(self) -> HashingFile:
@@ -111,7 +112,7 @@ class DirectoryPart:
         if not self.offset or self.offset - self._known.hashed > _REHASH_AT_ONCE:
             return None
         digest: str = await self._run(file.catch_up)
-        self._digest = self._known.digest.copy()
+        self._digest = self._known.digest
         return digest
 
     async def detach(self) -> None:
@@ -119,10 +120,10 @@ class DirectoryPart:
         await self._in_turn(self._close)
 
     async def _close(self) -> None:
-        file, self._file, self._writer = self._file, None, None
-        if file is not None:
+        writer, self._file, self._writer = self._writer, None, None
+        if writer is not None:
             try:
-                await self._run(file.close)
+                await writer.close()  # behind the writes that are under way
             except OSError:  # what is durable is so; of the rest nobody knows
                 self._unsynced = True
         if self._damaged:
@@ -135,13 +136,18 @@ class DirectoryPart:
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
         self._check()
+        file = self._file
+        assert file is not None, "attach before write"
         try:
-            await self._writer.writelines(views)
+            digest = await self._writer.writelines(views)
+        except asyncio.CancelledError:
+            file.failed = True  # whether it was written is not known here
+            raise
         except Damaged:
             self._damaged = True
             raise
         self.offset += size
-        self._digest = self._known.digest.copy() if self._known.hashed == self.offset else None
+        self._digest = digest
 
     def _check(self) -> None:
         if self._unsynced or self._damaged:

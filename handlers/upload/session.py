@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 from prometheus_client import Counter
 
-from app.handler import Failure
+from app.errors import INTERNAL
+from app.handler import Batch, Failure
 from handlers.upload.messages import Receipt
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Event, Fail, Finish, Forget, Keep, State, Transfer, Write
 from handlers.upload.settings import UploadOptions
+
+UNDER_WAY: Final = 2
+"""Batches given to the disk before the one before is done: while the event loop hears of one the next is written."""
 
 log = structlog.get_logger()
 
@@ -36,6 +41,9 @@ class Session:
         self.end = ended
         self.progressed = moved
         self._transfer: Transfer | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+        self._fewer = asyncio.Event()
+        self._broken: Failure | None = None  # what the first write that failed came to
         self._quiet = asyncio.Event()
 
     async def hold(self) -> None:
@@ -51,24 +59,69 @@ class Session:
         """Whether bytes and an end may still come."""
         return self._transfer is not None and self._transfer.state is State.RECEIVING
 
-    async def receive(self, event: Event, views: Sequence[memoryview] = ()) -> Finish | Forget | None:
-        """Do what the protocol says to what came; what is left to the socket is returned. Raises Failure."""
+    async def receive(self, event: Event, batch: Batch | None = None) -> Finish | Forget | None:
+        """Do what the protocol says to what came; what is left to the socket is returned. Raises Failure.
+
+        The bytes of `batch` go to the disk behind those before them. This waits while enough are under
+        way, and not for these; they are given back when they are written. If that fails `ended` is told,
+        and whatever comes next raises it.
+        """
         assert self._transfer is not None, "hold before receive"
-        for effect in self._transfer.receive(event):
-            match effect:
-                case Write(size):
-                    await self.upload.write(self, first(views, size), size)
-                    self.progressed()
-                case Forget():
-                    await self.upload.restart(self)
-                    return effect
-                case Fail(failure):
-                    raise failure
-                case Finish():
-                    return effect
-                case Keep():
-                    return None
-        return None
+        try:
+            await self._until(UNDER_WAY - 1 if batch is not None else 0)
+            if self._broken is not None:
+                raise self._broken
+            for effect in self._transfer.receive(event):
+                match effect:
+                    case Write(size):
+                        assert batch is not None
+                        self._begin(batch, size)
+                        batch = None
+                    case Forget():
+                        await self.upload.restart(self)
+                        return effect
+                    case Fail(failure):
+                        raise failure
+                    case Finish():
+                        return effect
+                    case Keep():
+                        return None
+            return None
+        finally:
+            if batch is not None:
+                batch.release()
+
+    def _begin(self, batch: Batch, size: int) -> None:
+        """Its own task: whatever becomes of the socket, memory that is being written is not given back."""
+        self._writing.add(asyncio.create_task(self._write(batch, size)))
+
+    async def _write(self, batch: Batch, size: int) -> None:
+        try:
+            await self.upload.write(self, first(batch.views, size), size)
+        except Failure as failure:
+            self._break(failure)
+        except Exception:
+            log.exception("handler.failed")
+            self._break(Failure(INTERNAL, "The service failed; its log says why."))
+        else:
+            self.progressed()
+        finally:
+            batch.release()
+            task = asyncio.current_task()
+            assert task is not None
+            self._writing.discard(task)
+            self._fewer.set()
+
+    def _break(self, failure: Failure) -> None:
+        if self._broken is None:
+            self._broken = failure
+            self.end(failure)
+
+    async def _until(self, most: int) -> None:
+        """Until at most so many writes are under way."""
+        while len(self._writing) > most:
+            self._fewer.clear()
+            await self._fewer.wait()
 
     def finish(self, sha256: str | None, stored: Callable[[OpenUpload], None]) -> "asyncio.Task[Receipt]":
         """Verify and store, whatever becomes of the socket."""
@@ -81,9 +134,10 @@ class Session:
 
     async def release(self, failure: BaseException | None) -> None:
         """Let go: what has come is made durable; what became of it is written down."""
+        await self._until(0)
         self._quiet.set()
         await self.upload.release(self)
-        self._report(failure)
+        self._report(self._broken or failure)
 
     def _report(self, failure: BaseException | None) -> None:
         upload, receipt = self.upload, self.upload.receipt

@@ -101,7 +101,8 @@ class SmallPart:
                 for view in views:
                     self._data += view
                 return
-            await (await self._on_disk()).write(views, size)
+            part = await self._on_disk()
+        await part.write(views, size)  # begins in this order: nothing comes between it and the lock
 
     async def sync(self) -> None:
         """See the contract."""

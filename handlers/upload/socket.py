@@ -39,7 +39,7 @@ class Socket:
             self._kept: Receipt | None = found.receipt
             return
         self._kept = None
-        self._acks = Acks(found.part, options.window // 4, connection.offer)
+        self._acks = Acks(found.part, options.window // 2, connection.offer)
         self._session = Session(found, options, results, connection.interrupt, self._acks.moved)
         # A client that keeps to a small window must not wait for a batch that it may not fill.
         self._least = min(BATCH, max(options.window // 4, 1))
@@ -87,7 +87,7 @@ class Socket:
 
     async def _step(self) -> None:
         try:
-            await self._use(self._connection.take(self._least, PATIENCE, self._options.idle_timeout))
+            await self._use(self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH))
         except Failure as failure:
             if failure.kind is TIMED_OUT:
                 raise Failure(IDLE, failure.detail) from None
@@ -103,10 +103,7 @@ class Socket:
                 raise Close(NORMAL, _closing(await self._finish(effect))) from None
             raise
         if isinstance(item, Batch):
-            try:
-                await self._session.receive(Bytes(item.size), item.views)
-            finally:
-                item.release()
+            await self._session.receive(Bytes(item.size), item)
             return
         match await self._session.receive(messages.parse(item)):
             case Forget():

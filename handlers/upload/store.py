@@ -30,7 +30,11 @@ class Kept:
 
 
 class Part(Protocol):
-    """The bytes of one open upload. One call at a time, but for `sync`, which may run beside `write`."""
+    """The bytes of one open upload. One call at a time, with these exceptions.
+
+    `sync` may run beside `write`. Calls of `write` may overlap: they are done in the order they were
+    begun. `remove` may be called while they are; it waits for them.
+    """
 
     @property
     def offset(self) -> int:
@@ -50,7 +54,11 @@ class Part(Protocol):
         """Let go of what `attach` took; the bytes stay."""
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
-        """Append all `size` bytes or, where it raises OSError, none of them."""
+        """Append all `size` bytes.
+
+        Where it raises OSError none of them are, and none of any later call until `attach`: what was
+        meant to follow would stand in the wrong place.
+        """
 
     async def sync(self) -> None:
         """Make what is written now durable: the bytes first, then the word that they are (`durable`).

@@ -54,6 +54,7 @@ class MemoryPart:
         self._promise = promise
         self._data = bytearray(data)
         self._failed = False
+        self._broken = False
         self.durable = len(data)
 
     @property
@@ -63,6 +64,7 @@ class MemoryPart:
 
     async def attach(self) -> str | None:
         """See the contract."""
+        self._broken = False
         if self._failed:
             del self._data[self.durable :]
             self._failed = False
@@ -74,8 +76,12 @@ class MemoryPart:
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
         self._check()
+        if self._broken:
+            raise OSError(errno.EIO, "A write has failed")
+        self._broken = True
         self._disk.dial.step("write")
         self._data += b"".join(views)
+        self._broken = False
 
     def _check(self) -> None:
         if self._failed:
