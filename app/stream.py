@@ -1,21 +1,17 @@
 """Bulk: bytes as they arrive, from any framing, in bounded memory.
 
-aiohttp gives whole messages, so a message of 1 GiB costs it 3 GiB. Here binary payload stays where the
-kernel wrote it, and only its mask is taken off, until the handler has used it: see `buffers`.
+aiohttp gives whole messages, so a message of 1 GiB costs it 3 GiB. Here binary payload goes into slabs,
+without its mask and without gaps, as it arrives; there it lies until the handler has used it: see `buffers`.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
-from app.buffers import SLAB, TURN, Buffers, Slab
+from app.buffers import PAGE, TURN, Buffers, Slab
 from app.errors import Close
 from app.frames import CLOSE, TEXT
 from app.receiver import AHEAD, Receiver
-
-_LEAST_ROOM: Final = 32 * 1024  # a slab with less room left is full: reading on in crumbs costs more
-_CRUMB: Final = 1024  # bytes to read into when the budget is spent and the kernel insists
-_SMALL: Final = 4096  # payloads below it are moved together, so that tiny frames make no tiny chunks
+from app.slabs import Slabs
 
 
 class _Chunk:
@@ -46,29 +42,33 @@ class Batch:
 
 
 class Stream(Receiver, asyncio.BufferedProtocol):
-    """One socket's incoming bytes and texts. The loop fills it, one task takes from it with `next()`."""
+    """One socket's incoming bytes and texts. The loop fills it, one task takes from it with `next()`.
 
-    __slots__ = ("_buffers", "_carry", "_enough", "_filled", "_parsed", "_pending", "_slab", "_slabs")
+    A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
+    """
+
+    __slots__ = ("_buffers", "_carry", "_enough", "_pending", "_received", "_slabs")
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, buffers: Buffers) -> None:
         super().__init__(inner, transport, max_text)
         self._buffers = buffers
+        self._slabs = Slabs(buffers)
         self._pending = 0  # bytes that could be taken
         self._enough = 1  # so many wake the one who waits
-        # Where the loop writes next.
-        self._slab: Slab | None = None
-        self._filled = 0
-        self._parsed = 0
-        self._carry = b""  # the beginning of a header whose rest comes in the next slab
-        self._slabs = 0  # held by this socket, the one being filled and those not yet released
+        self._received = 0  # bytes of this turn, the carry before them
+        self._carry = b""  # the beginning of a header whose rest is still to come
+
+    def align(self, offset: int) -> None:
+        """The next byte to come is the one at `offset` of the file it will be written to."""
+        self._slabs.align(offset)
 
     # -- taking, by the handler's task
 
     async def next(self, least: int = 1, patience: float = 0.0, most: int | None = None) -> Batch | str:
         """The next bytes, or the next text message.
 
-        Bytes that are fewer than `least` wait up to `patience` seconds for more; once there are `most`,
-        what follows is left for the next call. Raises Disconnected when the peer ended the socket, Close
+        Bytes that are fewer than `least` wait up to `patience` seconds for more; of more than `most`
+        whole slabs are left for the next call. Raises Disconnected when the peer ended the socket, Close
         where it broke the protocol; both after all that came before.
         """
         while not self._items and self._end is None:
@@ -107,26 +107,29 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         )
 
     def _take_batch(self, most: int) -> Batch:
-        views, slabs, size = [], [], 0
-        while self._items and size < most and isinstance(chunk := self._items[0], _Chunk):
-            start, chunk.start = chunk.start, min(chunk.stop, chunk.start + most - size)
-            views.append(chunk.slab.view[start : chunk.start])
+        views: list[memoryview] = []
+        slabs, size = [], 0
+        while self._items and isinstance(chunk := self._items[0], _Chunk):
+            length = chunk.stop - chunk.start
+            if views and (size + length > most or self._grows(chunk)):
+                break
+            self._items.popleft()
+            views.append(chunk.slab.view[chunk.start : chunk.stop])
             slabs.append(chunk.slab)
-            size += chunk.start - start
-            if chunk.start < chunk.stop:
-                self._hold(chunk.slab)  # for the rest of it
-            else:
-                self._items.popleft()
+            size += length
         self._pending -= size
 
         def release() -> None:
             for slab in slabs:
-                self._drop(slab)
-            if self._slab is not None:
-                self._make_room(self._slab)  # it may hold nothing now: a socket that is idle keeps no memory
+                self._slabs.drop(slab)
+            self._slabs.settle()
             self._resume()
 
         return Batch(views, size, release)
+
+    def _grows(self, chunk: _Chunk) -> bool:
+        """Whether more will soon stand behind this one: then it is better taken when its slab is full."""
+        return chunk.slab is self._slabs.filling and chunk is self._items[-1] and self._end is None
 
     async def _until(self, enough: int) -> None:
         """Until so many bytes are there, or something that is not bytes."""
@@ -139,87 +142,60 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         super().discard()
         self._pending = 0
         for chunk in chunks:
-            self._drop(chunk.slab)
+            self._slabs.drop(chunk.slab)
+        self._slabs.settle()
         self._resume()  # now that there is memory
 
     # -- receiving, by the event loop
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the transport writes what it receives; at most one slab a turn."""
-        if self._slab is None:
-            slab = self._buffers.take() if self._buffers.allows(self._slabs) else None
-            if slab is None:
-                self._pause()
-                slab = Slab(_CRUMB)
-            self._hold(slab)
-            self._slab = slab
-            self._filled, self._parsed = len(self._carry), 0
-            slab.view[: self._filled] = self._carry
-            self._carry = b""
-        if self._buffers.shared(self._slabs):
-            return self._slab.view[self._filled : self._filled + TURN]
-        return self._slab.view[self._filled :]
+        """Where the transport writes what it receives, no more than there is room for in slabs."""
+        incoming, carried = self._buffers.incoming, len(self._carry)
+        incoming[:carried] = self._carry
+        most = TURN if self._buffers.shared(self._slabs.held) else len(incoming) - carried
+        if not self._discarding:
+            most = min(most, self._slabs.reserve() or self._scrape())
+        return incoming[carried : carried + most]
+
+    def _scrape(self) -> int:
+        self._pause()
+        return self._slabs.scrape()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what came, and make room for what comes."""
-        slab = self._slab
-        assert slab is not None
+        """Parse what came, and let go of memory that nothing came for."""
         self.heard = self._loop.time()
-        self._filled += nbytes
+        data = self._buffers.incoming[: len(self._carry) + nbytes]
+        self._received = len(data)
+        parsed = self._received  # what follows an end has no meaning, and is not kept
         if self._end is None:
             try:
-                self._parsed = self._parse(slab.view, self._parsed, self._filled)
+                parsed = self._parse(data, 0, self._received)
             except Close as close:
                 self._finish(close)
-        if self._end is not None:  # what follows an end has no meaning, and is not kept
-            self._parsed = self._filled
-        self._make_room(slab)
+        self._carry = bytes(data[parsed:]) if self._end is None else b""
+        if self._slabs.settle() and not self._slabs.may_grow:
+            self._pause()
         if self._pending >= self._enough:
             self._wake()
 
-    def _make_room(self, slab: Slab) -> None:
-        """Let go of a slab that is full, or of one that holds nothing; stop reading when there is no other."""
-        rest = self._filled - self._parsed
-        if slab.size - self._filled >= _LEAST_ROOM and (slab.users > 1 or rest):
-            return
-        self._carry = bytes(slab.view[self._parsed : self._filled])
-        self._slab = None
-        full = slab.users > 1
-        self._drop(slab)
-        if full and (self._buffers.spent or not self._buffers.allows(self._slabs)):
-            self._pause()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """See `Receiver`; the slab that is being filled is given back."""
-        if self._slab is not None:
-            slab, self._slab = self._slab, None
-            self._drop(slab)
+        self._slabs.leave()
         self._buffers.leave(self._resume)
         super().connection_lost(exc)
 
-    # -- memory
-
-    def _hold(self, slab: Slab) -> None:
-        if slab.users == 0 and slab.size == SLAB:
-            self._slabs += 1
-        slab.users += 1
-
-    def _drop(self, slab: Slab) -> None:
-        slab.users -= 1
-        if slab.users == 0 and slab.size == SLAB:
-            self._slabs -= 1
-            self._buffers.give(slab)
+    # -- reading on
 
     def _pause(self) -> None:
         if self._paused:
             return
         super()._pause()
-        if self._buffers.spent and self._buffers.allows(self._slabs):
+        if self._buffers.spent and self._buffers.allows(self._slabs.held):
             self._buffers.wait(self._resume)  # others hold the memory
         self._wake()
 
     def _resume(self) -> bool:
-        if not self._paused or not self._buffers.allows(self._slabs) or self._ahead > AHEAD:
+        if not self._paused or not self._buffers.allows(self._slabs.held) or self._ahead > AHEAD:
             return False
         if self._buffers.spent:
             self._buffers.wait(self._resume)
@@ -229,23 +205,31 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     # -- frames
 
+    def _deliver(self, kind: int) -> None:
+        super()._deliver(kind)
+        if kind == TEXT:
+            self._slabs.align(0)
+
     def _payload(self, data: memoryview, start: int, size: int) -> None:
-        frame, slab = self._frame, self._slab
+        frame = self._frame
         assert frame is not None
-        assert slab is not None
         if frame.opcode >= CLOSE or self._message == TEXT:
             super()._payload(data, start, size)
             return
         self.received += size
         if self._discarding:
             return
-        slab.unmask(start, start + size, frame.mask, frame.length - self._left)
+        if frame.length >= PAGE and self._slabs.astray:
+            self._slabs.move(self._received - start)
+        payload = data[start : start + size]
+        for slab, first, last in self._slabs.fill(payload, frame.mask, frame.length - self._left):
+            self._add(slab, first, last)
         self._pending += size
-        last = self._items[-1] if self._items else None
-        if isinstance(last, _Chunk) and last.slab is slab and (size < _SMALL or last.stop == start):
-            if last.stop != start:
-                slab.view[last.stop : last.stop + size] = slab.view[start : start + size]
-            last.stop += size
+
+    def _add(self, slab: Slab, start: int, stop: int) -> None:
+        chunk = self._items[-1] if self._items else None
+        if isinstance(chunk, _Chunk) and chunk.slab is slab and chunk.stop == start:
+            chunk.stop = stop
         else:
-            self._hold(slab)
-            self._items.append(_Chunk(slab, start, start + size))
+            self._slabs.hold(slab)
+            self._items.append(_Chunk(slab, start, stop))

@@ -168,6 +168,8 @@ class ManySocket:
         assert slot.session is not None
         assert slot.token is not None
         upload, options = slot.session.upload, self._options
+        if upload.part.offset:
+            self._connection.stream.align(upload.part.offset)
         text = messages.ready(
             slot.token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
         )

@@ -42,6 +42,7 @@ class DirectoryPart:
         manifest: Manifest,
         workers: Executor,
         writers: Executor,
+        digesters: Executor,
         observe: Callable[[float], None],
     ) -> None:
         self._staging = staging
@@ -50,6 +51,7 @@ class DirectoryPart:
         self._manifest = manifest
         self._workers = workers
         self._strand = Strand(writers)
+        self._digesters = digesters
         self._observe = observe
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
@@ -96,7 +98,7 @@ class DirectoryPart:
             self._staging.renew_part(self._key, self.offset)
             self._known.doubt()
             self._known.mark = None
-        file = HashingFile(path, self.offset, self._known)
+        file = HashingFile(path, self.offset, self._known, self._digesters)
         try:
             file.look()
             file.trim()

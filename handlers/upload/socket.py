@@ -64,7 +64,7 @@ class Socket:
         upload = self._session.upload
         if upload.receipt is not None:
             await self._say_stored(upload.receipt, plain=upload.promise.plain)
-        await self._connection.send(self._ready())
+        await self._say_ready()
         self._acks.begin()
         acknowledging = asyncio.create_task(self._acks.run())
         try:
@@ -77,11 +77,12 @@ class Socket:
         finally:
             acknowledging.cancel()
 
-    def _ready(self) -> str:
+    async def _say_ready(self) -> None:
         upload, options = self._session.upload, self._options
-        return messages.ready(
+        self._connection.stream.align(upload.part.offset)
+        await self._connection.send(messages.ready(
             self._token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
-        )
+        ))  # fmt: skip
 
     # -- one turn: take what has come, and do what the session says
 
@@ -107,7 +108,7 @@ class Socket:
             return
         match await self._session.receive(messages.parse(item)):
             case Forget():
-                await self._connection.send(self._ready())
+                await self._say_ready()
             case Finish() as finish:
                 await self._say_stored(await self._finish(finish), plain=self._session.upload.promise.plain)
 

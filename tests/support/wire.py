@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 import app.buffers
+import app.slabs
 import app.stream
 from app.buffers import Buffers
 from app.messages import Messages
@@ -23,10 +24,11 @@ def small_slabs() -> Iterator[None]:
     """The receiver's sizes a hundredth of what they are, so that short inputs meet every boundary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app.buffers, "SLAB", SLAB)
-        patch.setattr(app.stream, "SLAB", SLAB)
-        patch.setattr(app.stream, "_LEAST_ROOM", 256)
-        patch.setattr(app.stream, "_SMALL", 100)
-        patch.setattr(app.stream, "_CRUMB", 64)
+        patch.setattr(app.slabs, "SLAB", SLAB)
+        patch.setattr(app.slabs, "PAGE", 64)
+        patch.setattr(app.stream, "PAGE", 64)
+        patch.setattr(app.slabs, "_LITTLE", 256)
+        patch.setattr(app.slabs, "_CRUMB", 64)
         yield
 
 
