@@ -74,7 +74,7 @@ class Slab:
 class Buffers:
     """The budget: `limit` bytes for all sockets together, at most `share` of them for one."""
 
-    def __init__(self, limit: int, share: int = 6 * 1024 * 1024) -> None:
+    def __init__(self, limit: int, share: int = 10 * 1024 * 1024) -> None:
         self._share = max(min(limit, share) // SLAB, 1)  # slabs
         self._limit = max(limit // SLAB, 1)
         self._used = 0

@@ -6,8 +6,6 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,6 @@ PAGE = mmap.PAGESIZE
 MIB = 1024 * 1024
 MEMORY = memoryview(mmap.mmap(-1, 2 * MIB))  # begins with a page, as a slab does
 MEMORY[:] = os.urandom(len(MEMORY))
-
-
-@pytest.fixture
-def digesters() -> Iterator[ThreadPoolExecutor]:
-    """Threads that hash."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
 
 
 def resident(path: Path) -> int:
@@ -84,25 +75,22 @@ async def test_bulk_leaves_the_cache_to_others(outsider: Outsider, start: int) -
         st.tuples(st.sampled_from([0, 1, 1000, PAGE, PAGE + 1]), st.integers(0, 300_000) | st.just(MIB)), max_size=5
     )
 )
-def test_every_byte_is_where_it_belongs(
-    cuts: list[tuple[int, int]], tmp_path: Path, digesters: ThreadPoolExecutor
-) -> None:
+def test_every_byte_is_where_it_belongs(cuts: list[tuple[int, int]], tmp_path: Path) -> None:
     """Whatever is written, of any length and wherever it lies in memory: file and digest are those of all bytes."""
     path, written = tmp_path / "part", bytearray()
     path.write_bytes(b"")
-    with HashingFile(path, 0, Knowledge(), digesters) as file:
+    with HashingFile(path, 0, Knowledge()) as file:
         for place, length in cuts:
             views = [MEMORY[place : place + length], MEMORY[place + 7 : place + 7 + length // 3]]
-            digest = file.writelines(views)
+            digest = file.digest(views, len(written))
+            file.writelines(views)
             written += b"".join(views)
             assert digest.digest() == hashlib.sha256(written).digest()
         assert file.verify() == hashlib.sha256(written).hexdigest()
     assert path.read_bytes() == written
 
 
-def test_a_file_system_without_it_stores_the_same(
-    tmp_path: Path, digesters: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_it_stores_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system refuses to write past its cache (EINVAL), it is asked once, and the bytes go through it."""
     asked = []
 
@@ -116,7 +104,7 @@ def test_a_file_system_without_it_stores_the_same(
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     path = tmp_path / "part"
     path.write_bytes(b"")
-    with HashingFile(path, 0, Knowledge(), digesters) as file:
+    with HashingFile(path, 0, Knowledge()) as file:
         for _ in range(3):
             file.writelines([MEMORY[:MIB]])
         assert file.verify() == hashlib.sha256(bytes(MEMORY[:MIB]) * 3).hexdigest()

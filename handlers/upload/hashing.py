@@ -4,10 +4,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import mmap
+import operator
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy
 
 from handlers.upload.records import Proof
 
+_PIECES: Final = 1024  # IOV_MAX of Linux: pieces that one call takes
 _READ: Final = 1024 * 1024
 _PAGE: Final = mmap.PAGESIZE
 _BULK: Final = 128 * 1024
-"""Bytes from which on a piece goes past the cache of the system, and a batch is digested while it is written."""
+"""Bytes from which on a piece goes past the cache of the system."""
 
 
 class Damaged(OSError):
@@ -59,7 +61,7 @@ class Knowledge:
 
 
 class HashingFile(FileIO):
-    """A batch is written by the thread that asks, and meanwhile digested by one of `digesters`.
+    """Writes batches with `writelines`, and digests them with `digest`, in another thread at the same time.
 
     Bulk is written past the cache of the system (O_DIRECT): copying a GiB into fresh pages of it costs 0.2 CPU
     seconds, 2 where the machine has to get them from its host, and as much again in the kernel's own threads;
@@ -68,11 +70,11 @@ class HashingFile(FileIO):
     `known.hashed` lags behind `offset` where bytes were not written by us; `catch_up` reads them.
     """
 
-    def __init__(self, path: Path, offset: int, known: Knowledge, digesters: Executor) -> None:
+    def __init__(self, path: Path, offset: int, known: Knowledge) -> None:
         super().__init__(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b")
         self._path = path
-        self._digesters = digesters
         self._flags = fcntl.fcntl(self.fileno(), fcntl.F_GETFL)
+        self._direct = False  # what is written now goes past the cache
         self._takes_direct = True  # until the file system says that it does not
         self.offset = offset
         self.known = known
@@ -114,61 +116,60 @@ class HashingFile(FileIO):
         """Append all views, or none: where it raises OSError the file has its old length.
 
         After a failure it takes nothing more: what was meant to follow would stand in the wrong place.
-        The digest of all bytes is returned, or None where some were never read.
         """
         if self.failed:
             raise OSError(errno.EIO, "A write before this one has failed")
         self.look()
-        start, known = self.offset, self.known
-        digest = known.digest.copy() if known.hashed == start else None
+        start = self.offset
         try:
-            end = self._append(views, digest)
+            self.offset = self._write(views)
         except OSError:
             self.failed = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fileno(), start)
             raise
         finally:
-            known.mark = self._look()
-        if digest is not None:
-            known.digest, known.hashed = digest, end
-        self.offset = end
-        return digest
+            self.known.mark = self._look()
 
-    def _append(self, views: Sequence[memoryview], digest: Any) -> int:
-        """Write all, and digest all; where it ends."""
-        if digest is None or sum(map(len, views)) < _BULK:
-            _digest(digest, views)
-            return self._write(views)
-        digesting = self._digesters.submit(_digest, digest, views)
-        try:
-            return self._write(views)
-        finally:
-            digesting.result()  # until then the memory is in use
+    def digest(self, views: Sequence[memoryview], start: int) -> Any:
+        """The digest of all bytes up to the end of these, which begin at `start`; None where some were never read."""
+        known = self.known
+        if known.hashed != start:
+            return None
+        digest, end = known.digest.copy(), start
+        for view in views:
+            digest.update(view)
+            end += len(view)
+        known.digest, known.hashed = digest, end
+        return digest
 
     def _write(self, views: Sequence[memoryview]) -> int:
         place = self.offset
-        for view in views:
-            for piece, direct in _pieces(view, place):
-                while piece:
-                    written = self._write_direct(piece, place) if direct else os.pwritev(self.fileno(), [piece], place)
-                    place, piece = place + written, piece[written:]
+        for direct, run in itertools.groupby(_pieces(views, place), key=operator.itemgetter(1)):
+            pieces = [piece for piece, _ in run]
+            while pieces:
+                written = self._write_some(pieces[:_PIECES], place, direct=direct)
+                place += written
+                pieces = _behind(pieces, written)
         return place
 
-    def _write_direct(self, piece: memoryview, place: int) -> int:
-        """Bytes written, past the cache where that is possible."""
-        fd = self.fileno()
-        if self._takes_direct:
+    def _write_some(self, pieces: Sequence[memoryview], place: int, *, direct: bool) -> int:
+        """How many bytes were written, past the cache where that is asked for and possible."""
+        if direct and self._takes_direct:
             try:
-                fcntl.fcntl(fd, fcntl.F_SETFL, self._flags | os.O_DIRECT)
-                return os.pwritev(fd, [piece], place)
+                self._go(direct=True)
+                return os.pwritev(self.fileno(), pieces, place)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self._takes_direct = False
-            finally:
-                fcntl.fcntl(fd, fcntl.F_SETFL, self._flags)
-        return os.pwritev(fd, [piece], place)
+        self._go(direct=False)
+        return os.pwritev(self.fileno(), pieces, place)
+
+    def _go(self, *, direct: bool) -> None:
+        if direct != self._direct:
+            fcntl.fcntl(self.fileno(), fcntl.F_SETFL, self._flags | (os.O_DIRECT if direct else 0))
+            self._direct = direct
 
     def trim(self) -> None:
         """Cut off what stands behind `offset`: a write that failed, or bytes that are not trusted any more."""
@@ -182,6 +183,7 @@ class HashingFile(FileIO):
         """The digest of all bytes, reading those that were not digested when they were written."""
         known = self.known
         digest = known.digest.copy()
+        self._go(direct=False)
         while known.hashed < self.offset:
             block = os.pread(self.fileno(), self._next_read(), known.hashed)
             if not block:
@@ -207,22 +209,26 @@ class HashingFile(FileIO):
         return self.catch_up()
 
 
-def _digest(digest: Any, views: Sequence[memoryview]) -> None:
-    if digest is not None:
-        for view in views:
-            digest.update(view)
-
-
-def _pieces(view: memoryview, place: int) -> Iterator[tuple[memoryview, bool]]:
-    """What stands on whole pages, of memory and of the file alike, may go past the cache; not its edges."""
-    first = -place % _PAGE
-    last = first + max(len(view) - first, 0) // _PAGE * _PAGE
-    if last - first < _BULK or (_address(view) - place) % _PAGE:
-        yield view, False
-        return
-    yield from ((view[:first], False), (view[first:last], True), (view[last:], False))
+def _pieces(views: Sequence[memoryview], place: int) -> Iterator[tuple[memoryview, bool]]:
+    """Each with whether it may go past the cache: what stands on whole pages, of memory and of the file alike."""
+    for view in views:
+        first = -place % _PAGE
+        last = first + max(len(view) - first, 0) // _PAGE * _PAGE
+        if last - first < _BULK or (_address(view) - place) % _PAGE:
+            yield view, False
+        else:
+            cuts = ((view[:first], False), (view[first:last], True), (view[last:], False))
+            yield from ((piece, direct) for piece, direct in cuts if piece)
+        place += len(view)
 
 
 def _address(view: memoryview) -> int:
     address: int = numpy.frombuffer(view, dtype=numpy.uint8).ctypes.data
     return address
+
+
+def _behind(pieces: list[memoryview], size: int) -> list[memoryview]:
+    """What is left of the pieces behind their first `size` bytes."""
+    while pieces and size >= len(pieces[0]):
+        size -= len(pieces.pop(0))
+    return [pieces[0][size:], *pieces[1:]] if pieces else []

@@ -50,8 +50,8 @@ class DirectoryPart:
         self._key = key
         self._manifest = manifest
         self._workers = workers
-        self._strand = Strand(writers)
-        self._digesters = digesters
+        self._writing = Strand(writers)
+        self._digesting = Strand(digesters)
         self._observe = observe
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
@@ -60,6 +60,7 @@ class DirectoryPart:
         self._turn = asyncio.Lock()  # for the manifest, and for opening and closing; held by one task at a time
         self.offset = manifest.durable
         self.durable = manifest.durable
+        self._begun = self.offset  # bytes that are written, or on their way to the disk
         self._known = Knowledge(proof=manifest.proof)
         self._digest: Any = None  # of the first `offset` bytes, where it is known
 
@@ -82,8 +83,8 @@ class DirectoryPart:
             raise Damaged("The part file was changed by somebody else")
         await self._close()
         file = await self._run(self._open_file)
-        self._file, self._writer = file, wrap(file, executor=self._strand)
-        self._unsynced = False
+        self._file, self._writer = file, wrap(file, executor=self._writing)
+        self._unsynced, self._begun = False, self.offset
 
     def _open_file(self) -> HashingFile:
         """The file with its first `offset` bytes."""
@@ -98,7 +99,7 @@ class DirectoryPart:
             self._staging.renew_part(self._key, self.offset)
             self._known.doubt()
             self._known.mark = None
-        file = HashingFile(path, self.offset, self._known, self._digesters)
+        file = HashingFile(path, self.offset, self._known)
         try:
             file.look()
             file.trim()
@@ -140,14 +141,18 @@ class DirectoryPart:
         self._check()
         file = self._file
         assert file is not None, "attach before write"
+        start, self._begun = self._begun, self._begun + size
+        digesting = asyncio.get_running_loop().run_in_executor(self._digesting, file.digest, views, start)
         try:
-            digest = await self._writer.writelines(views)
+            await self._writer.writelines(views)
         except asyncio.CancelledError:
             file.failed = True  # whether it was written is not known here
             raise
         except Damaged:
             self._damaged = True
             raise
+        finally:
+            digest = await digesting  # until then the memory is in use
         self.offset += size
         self._digest = digest
 

@@ -18,7 +18,7 @@ from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
 
 # The pace of every socket that carries uploads, this one's and that of many files.
-BATCH: Final = 2 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
+BATCH: Final = 4 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
 PATIENCE: Final = 0.02  # seconds to wait for so many
 GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
 LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
