@@ -84,14 +84,24 @@ class Slabs:
         """
         start, stop = 0, len(payload)
         while start < stop:
-            slab = self._with_room()
-            step = min(stop - start, slab.size - self._place)
-            place, self._place = self._place, self._place + step
-            slab.view[place : self._place] = payload[start : start + step]
-            slab.unmask(place, self._place, mask, phase + start)
-            self._phase = (self._phase + step) % PAGE
-            start += step
-            yield slab, place, self._place
+            room = self.next(stop - start)
+            room[:] = payload[start : start + len(room)]
+            yield self.unmask(len(room), mask, phase + start)
+            start += len(room)
+
+    def next(self, most: int) -> memoryview:
+        """Where the next bytes belong, up to `most` of them. Raises IndexError where none were reserved."""
+        slab = self._with_room()
+        return slab.view[self._place : self._place + most]
+
+    def unmask(self, size: int, mask: bytes, phase: int) -> tuple[Slab, int, int]:
+        """So many bytes stand there, masked: take the mask off. Their slab, and from where to where they lie."""
+        slab = self._slab
+        assert slab is not None
+        place, self._place = self._place, self._place + size
+        slab.unmask(place, self._place, mask, phase)
+        self._phase = (self._phase + size) % PAGE
+        return slab, place, self._place
 
     def _with_room(self) -> Slab:
         if self._slab is not None and self._place == self._slab.size:

@@ -27,6 +27,7 @@ def small_slabs() -> Iterator[None]:
         patch.setattr(app.slabs, "SLAB", SLAB)
         patch.setattr(app.slabs, "PAGE", 64)
         patch.setattr(app.stream, "PAGE", 64)
+        patch.setattr(app.stream, "_LARGE", 300)
         patch.setattr(app.slabs, "_LITTLE", 256)
         patch.setattr(app.slabs, "_CRUMB", 64)
         yield
