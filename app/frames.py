@@ -82,9 +82,13 @@ def decode_text(payload: bytes | bytearray) -> str:
         raise Close(INVALID_TEXT, "Text must be UTF-8") from None
 
 
-def control_frame(opcode: int, payload: bytes) -> bytes:
-    """A server's control frame: not masked, at most 125 bytes of payload."""
-    return bytes((0x80 | opcode, len(payload))) + payload
+def whole_frame(opcode: int, payload: bytes) -> bytes:
+    """A server's frame, which is not masked, with a whole message or the payload of a control frame."""
+    size = len(payload)
+    if size <= MAX_CONTROL:
+        return bytes((0x80 | opcode, size)) + payload
+    wide = 2 if size < 65536 else 8
+    return bytes((0x80 | opcode, 126 if wide == 2 else 127)) + size.to_bytes(wide, "big") + payload
 
 
 def masked_close(payload: bytes) -> bytes:
@@ -92,11 +96,11 @@ def masked_close(payload: bytes) -> bytes:
     return bytes((0x80 | CLOSE, 0x80 | len(payload), 0, 0, 0, 0)) + payload
 
 
-def unmask(payload: memoryview, mask: bytes, phase: int) -> bytes:
+def unmask(payload: bytes | memoryview, mask: bytes, phase: int) -> bytes:
     """A copy of the payload without its mask; it begins `phase` bytes into the frame's (RFC 6455, 5.3)."""
     size = len(payload)
     shift = phase % 4
-    key = (mask + mask)[shift : shift + 4]
+    key = (mask + mask)[shift : shift + 4] if shift else mask
     if size < _FEW:
         number = int.from_bytes(payload, "little") ^ int.from_bytes((key * (size // 4 + 1))[:size], "little")
         return number.to_bytes(size, "little")

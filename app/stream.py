@@ -75,7 +75,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             await self._until(1)
         deadline = self._loop.time() + patience
         while self._hungry(least) and (left := deadline - self._loop.time()) > 0:
-            timer = self._loop.call_later(left, self._wake)
+            timer = self._loop.call_later(left, self.wake)
             try:
                 await self._until(least)
             finally:
@@ -92,7 +92,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             return None
         item = self._items[0]
         if isinstance(item, str):
-            self._items.popleft()
+            self._items.pop(0)
             self._took(item)
             return item
         return self._take_batch(self._pending if most is None else most)
@@ -116,7 +116,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             if chunk.start < chunk.stop:
                 self._hold(chunk.slab)  # for the rest of it
             else:
-                self._items.popleft()
+                self._items.pop(0)
         self._pending -= size
 
         def release() -> None:
@@ -131,7 +131,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     async def _until(self, enough: int) -> None:
         """Until so many bytes are there, or something that is not bytes."""
         self._enough = enough
-        await self._arrival()
+        await self.arrival()
 
     def discard(self) -> None:
         """See `Receiver`; the memory is given back."""
@@ -175,7 +175,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._parsed = self._filled
         self._make_room(slab)
         if self._pending >= self._enough:
-            self._wake()
+            self.wake()
 
     def _make_room(self, slab: Slab) -> None:
         """Let go of a slab that is full, or of one that holds nothing; stop reading when there is no other."""
@@ -216,7 +216,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         super()._pause()
         if self._buffers.spent and self._buffers.allows(self._slabs):
             self._buffers.wait(self._resume)  # others hold the memory
-        self._wake()
+        self.wake()
 
     def _resume(self) -> bool:
         if not self._paused or not self._buffers.allows(self._slabs) or self._ahead > AHEAD:
