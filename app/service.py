@@ -61,7 +61,8 @@ def create_app(settings: Settings) -> web.Application:
 
 async def _harden_assets(request: web.Request, response: web.StreamResponse) -> None:
     """Modules of one page must be of one version: browsers ask again, and are told that nothing has changed."""
-    if request.path.startswith("/assets/"):
+    resource = request.match_info.route.resource
+    if resource is not None and resource.canonical.startswith("/assets/"):
         response.headers.setdefault("Cache-Control", "no-cache")
         response.headers["X-Content-Type-Options"] = "nosniff"
 
