@@ -45,7 +45,7 @@ class Dispatcher:
         self._accepting = 0  # admitted, and not yet in `_lives`
         self._entries: set[RequestHandler] = set()
         self.draining = False
-        self._log = structlog.get_logger(__name__)
+        self._log = structlog.get_logger()
 
     def entry(self, handler: Handler) -> RequestHandler:
         """What aiohttp calls for a GET on one of the handler's paths."""

@@ -13,7 +13,7 @@ from app import errors
 from app.errors import Close, Failure, Kind
 from app.logs import PATH, path_without_secrets
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 _OF_STATUS = {
     kind.status: kind

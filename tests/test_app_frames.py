@@ -93,7 +93,7 @@ def test_the_first_reserved_bit_is_only_reported() -> None:
 @example(b"x" * 512, b"abcd", 3)
 @example(b"x" * 515, b"abcd", 2)
 def test_a_mask_is_taken_off_a_copy(payload: bytes, key: bytes, phase: int) -> None:
-    """By integers or by numpy, at any place of the payload: as the naive reader says."""
+    """By integers or by bitarray, at any place of the payload: as the naive reader says."""
     assert unmask(memoryview(payload), key, phase) == naive(payload, key, phase)
 
 
