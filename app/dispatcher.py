@@ -128,16 +128,16 @@ class Dispatcher:
 
     async def _live(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
         begun = asyncio.get_running_loop().time()
-        self._opened(connection, handler)
+        self._metrics.connections.labels(handler.name).inc()
         try:
+            self._opened(connection, handler)
             try:
                 await handler.serve(connection)
             except (Exception, asyncio.CancelledError) as error:
                 end = self._end(error, connection)
             else:
                 end = Close(errors.NORMAL, "done")
-            words = handler.last_words(end) if isinstance(end, Failure) else None
-            await connection.finish(end, words)
+            await connection.finish(end, self._last_words(handler, end))
             self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
             if not ended.done():
                 ended.set_result(None)
@@ -152,7 +152,6 @@ class Dispatcher:
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
         self._log.info("connection.opened", remote=connection.remote, subprotocol=connection.subprotocol)
-        self._metrics.connections.labels(handler.name).inc()
 
     def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
         """Whatever comes out of the handler becomes the socket's end."""
@@ -162,6 +161,14 @@ class Dispatcher:
             return connection.interruption or _DRAINED
         self._log.error("handler.failed", exc_info=error)
         return Failure(errors.INTERNAL, "The service failed; its log says why.")
+
+    def _last_words(self, handler: Handler, end: Close | Disconnected) -> str | None:
+        """A fault in finding them must not take the place of the failure."""
+        try:
+            return handler.last_words(end) if isinstance(end, Failure) else None
+        except Exception:
+            self._log.exception("handler.failed")
+            return None
 
     def _closed(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
         self._count(connection, handler, end, seconds)
