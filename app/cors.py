@@ -1,5 +1,7 @@
 """Pages of other sites that the configuration allows: what their browsers ask for beside the right `Origin`."""
 
+from collections.abc import Awaitable
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 from aiohttp.typedefs import Middleware
@@ -11,10 +13,11 @@ def allow_origins(allowed: tuple[str, ...]) -> Middleware:
     """Answer preflights of the allowed origins, and let their pages read the answers (Fetch standard, 3.2)."""
 
     @web.middleware
-    async def cors(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+    def cors(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin not in allowed:
-            return await handler(request)
+        return allow(origin, request, handler) if origin in allowed else handler(request)
+
+    async def allow(origin: str, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             response: web.StreamResponse = web.Response(status=204)
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, HEAD, POST, DELETE"

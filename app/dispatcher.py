@@ -6,6 +6,7 @@ Handlers raise and return; here alone that becomes a status before the upgrade, 
 import asyncio
 import base64
 import binascii
+from collections.abc import Awaitable
 from string import Template
 from typing import Any, Final
 
@@ -51,7 +52,10 @@ class Dispatcher:
 
         async def enter(request: web.Request) -> web.StreamResponse:
             if wants_upgrade(request):
-                return await self._socket(request, handler)
+                ws, ended = await self._open(request, handler)
+                # aiohttp may cancel a request whose link is lost; the conversation then ends by itself, in order.
+                await ended
+                return ws
             if handler.page is not None and wants_html(request):
                 return await page(handler)
             response = await handler.get(request)
@@ -62,15 +66,18 @@ class Dispatcher:
         return enter
 
     @web.middleware
-    async def only_way_in(self, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+    def only_way_in(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         """An upgrade on a path that is no handler's: there is nothing there."""
         if wants_upgrade(request) and request.match_info.handler not in self._entries:
             raise Failure(errors.NOT_FOUND, "There is no socket at this path.")
-        return await handler(request)
+        return handler(request)
 
     # -- admit and accept
 
-    async def _socket(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _open(
+        self, request: web.Request, handler: Handler
+    ) -> tuple[web.WebSocketResponse, "asyncio.Future[None]"]:
+        """Let a socket in. Its life is a task of its own; the future is done when that has ended."""
         try:
             self._check_room()
             check_handshake(request)
@@ -83,12 +90,9 @@ class Dispatcher:
         except Failure as failure:
             self._metrics.refusals.labels(failure.kind.code).inc()
             raise
-        life = asyncio.create_task(self._live(connection, handler))
-        self._lives[connection] = life
-        life.add_done_callback(lambda _: self._lives.pop(connection))
-        # aiohttp may cancel a request whose link is lost; the conversation then ends by itself, in order.
-        await asyncio.shield(life)
-        return ws
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lives[connection] = asyncio.create_task(self._live(connection, handler, ended))
+        return ws, ended
 
     def _check_room(self) -> None:
         if self.draining:
@@ -101,7 +105,7 @@ class Dispatcher:
     ) -> tuple[web.WebSocketResponse, Connection]:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
-        agreed = [word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols]
+        agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols)
         ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, compress=handler.compress)
         await ws.prepare(request)
         transport = request.transport
@@ -122,37 +126,57 @@ class Dispatcher:
 
     # -- serve and finish
 
-    async def _live(self, connection: Connection, handler: Handler) -> None:
+    async def _live(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
+        begun = asyncio.get_running_loop().time()
+        self._metrics.connections.labels(handler.name).inc()
+        try:
+            self._opened(connection, handler)
+            try:
+                await handler.serve(connection)
+            except (Exception, asyncio.CancelledError) as error:
+                end = self._end(error, connection)
+            else:
+                end = Close(errors.NORMAL, "done")
+            await connection.finish(end, self._last_words(handler, end))
+            self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
+            if not ended.done():
+                ended.set_result(None)
+        except Exception as error:
+            if not ended.done():
+                ended.set_exception(error)
+        finally:
+            ended.cancel()  # nothing, unless this task itself was cancelled
+            del self._lives[connection]
+            self._metrics.connections.labels(handler.name).dec()
+
+    def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
         self._log.info("connection.opened", remote=connection.remote, subprotocol=connection.subprotocol)
-        self._metrics.connections.labels(handler.name).inc()
-        begun = asyncio.get_running_loop().time()
+
+    def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
+        """Whatever comes out of the handler becomes the socket's end."""
+        if isinstance(error, Close | Disconnected):
+            return error
+        if isinstance(error, asyncio.CancelledError):
+            return connection.interruption or _DRAINED
+        self._log.error("handler.failed", exc_info=error)
+        return Failure(errors.INTERNAL, "The service failed; its log says why.")
+
+    def _last_words(self, handler: Handler, end: Close | Disconnected) -> str | None:
+        """A fault in finding them must not take the place of the failure."""
         try:
-            end = await self._serve(connection, handler)
-            words = handler.last_words(end) if isinstance(end, Failure) else None
-            await connection.finish(end, words)
-        finally:
-            self._metrics.connections.labels(handler.name).dec()
-        seconds = asyncio.get_running_loop().time() - begun
+            return handler.last_words(end) if isinstance(end, Failure) else None
+        except Exception:
+            self._log.exception("handler.failed")
+            return None
+
+    def _closed(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
         self._count(connection, handler, end, seconds)
         code = end.kind.code if isinstance(end, Failure) else None
         self._log.info(
             "connection.closed", code=end.code, reason=end.reason, seconds=round(seconds, 3),
             received=connection.source.received, sent=connection.sent, **({"failure": code} if code else {}),
         )  # fmt: skip
-
-    async def _serve(self, connection: Connection, handler: Handler) -> Close | Disconnected:
-        """Run the handler; whatever comes out of it becomes the socket's end."""
-        try:
-            await handler.serve(connection)
-        except (Close, Disconnected) as end:
-            return end
-        except asyncio.CancelledError:
-            return connection.interruption or _DRAINED
-        except Exception:
-            self._log.exception("handler.failed")
-            return Failure(errors.INTERNAL, "The service failed; its log says why.")
-        return Close(errors.NORMAL, "done")
 
     def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
         name = handler.name

@@ -1,11 +1,12 @@
 """Whole messages, for handlers that take them: put together in memory, a bounded number of bytes ahead."""
 
 import asyncio
+import math
 import zlib
 from typing import Final
 
 from app.errors import INVALID_TEXT, MESSAGE_TOO_BIG, Close
-from app.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, unmask
+from app.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, decode_text, unmask
 from app.receiver import Receiver
 
 _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
@@ -14,7 +15,7 @@ _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
 class Messages(Receiver, asyncio.Protocol):
     """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
 
-    __slots__ = ("_carry", "_compressed", "_inflater", "_max_message", "_small")
+    __slots__ = ("_carry", "_compressed", "_deadline", "_inflater", "_max_message", "_small", "_timer")
 
     def __init__(
         self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, max_message: int, *, deflate: bool
@@ -25,16 +26,56 @@ class Messages(Receiver, asyncio.Protocol):
         self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
         self._compressed = False  # the message that is being received
         self._carry = b""  # a header that is not whole yet
+        self._deadline = math.inf  # the loop's time at which the one who waits gives up
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def next(self) -> str | bytes:
-        """The next message. Raises Disconnected when the peer has left, Close where it broke the protocol."""
-        while not self._items:
-            if self._end is not None:
-                raise self._end
-            await self._arrival()
-        item: str | bytes = self._items.popleft()
-        self._took(item)
-        return item
+    def ready(self) -> str | bytes | None:
+        """The next message; None where there is none yet, and then `arrival` says when to look again.
+
+        Raises Disconnected when the peer has left, Close where it broke the protocol.
+        """
+        if self._items:
+            item: str | bytes = self._items.pop(0)
+            self._took(item)
+            return item
+        if self._end is not None:
+            raise self._end
+        return None
+
+    def arrival(self, timeout: float | None = None) -> "asyncio.Future[bool]":
+        """See `Receiver`. True after `timeout` seconds in which nothing came.
+
+        A timer that is there already is left as it is, and is set anew when it fires: the deadline moves on with
+        every message, and a timer for each of them would cost 3 µs.
+        """
+        if timeout is None:
+            self._deadline = math.inf
+        else:
+            self._deadline = deadline = self._loop.time() + timeout
+            if self._timer is None or self._timer.when() > deadline:
+                self._set_timer(deadline)
+        return super().arrival()
+
+    def _set_timer(self, when: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._deadline:
+            self.wake(late=True)
+        elif self._deadline < math.inf:
+            self._set_timer(self._deadline)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def discard(self) -> None:
+        """See `Receiver`."""
+        super().discard()
+        self._stop_timer()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -52,15 +93,15 @@ class Messages(Receiver, asyncio.Protocol):
             self._finish(close)
 
     def _take_small(self, data: bytes) -> bool:
-        """What nearly always comes is one short frame with a whole message; looked at once, it costs half."""
-        if self._frame is not None or self._message or self._discarding or len(data) < 6 or data[0] not in (0x81, 0x82):
+        """What nearly always comes is one short frame with a whole message; looked at once, it costs a third."""
+        size = len(data) - 6
+        if not 0 <= size <= self._small or data[1] != size + 0x80 or data[0] not in (0x81, 0x82):
             return False
-        size = data[1] - 0x80
-        if not 0 <= size <= self._small or len(data) != size + 6:
+        if self._frame is not None or self._message or self._discarding:
             return False
         self.received += size
-        self._text += unmask(memoryview(data)[6:], data[2:6], 0)
-        self._deliver(data[0] & 0x0F)
+        payload = unmask(data[6:], data[2:6], 0)
+        self._put(decode_text(payload) if data[0] == 0x81 else payload)
         return True
 
     def _check_frame(self, header: Header) -> None:

@@ -1,5 +1,6 @@
 """What every HTTP request passes: problem documents for failures, and the check of its origin."""
 
+from collections.abc import Awaitable
 from http import HTTPStatus
 
 import structlog
@@ -33,7 +34,6 @@ def problem(kind: Kind, detail: str, headers: dict[str, str] | None = None) -> w
 @web.middleware
 async def failures(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
     """Turn what was raised into a problem document; what nobody foresaw is logged and answered 500."""
-    request[PATH] = path_without_secrets(request)
     try:
         return await handler(request)
     except Failure as failure:
@@ -54,6 +54,8 @@ async def failures(request: web.Request, handler: RequestHandler) -> web.StreamR
     except Exception:
         log.exception("request.failed")
         return problem(errors.INTERNAL, "The service failed; its log says why.")
+    finally:
+        request[PATH] = path_without_secrets(request)  # not before: an open socket need not hold it
 
 
 def _word(status: int) -> str:
@@ -73,13 +75,13 @@ def check_origin(allowed: list[str] | tuple[str, ...]) -> Middleware:
     origins = {_authority(origin) for origin in allowed}
 
     @web.middleware
-    async def origin(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+    def origin(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         value = request.headers.get("Origin")
         if value is None:
-            return await handler(request)
+            return handler(request)
         asked = _authority(value)
         if value in allowed or (asked is not None and (asked in origins or asked[1:] == _host(request, asked[0]))):
-            return await handler(request)
+            return handler(request)
         raise Failure(errors.FORBIDDEN_ORIGIN, "Pages of that origin may not use this service.")
 
     return origin

@@ -2,13 +2,12 @@
 
 After the handshake the socket's transport is given one of these protocols in the place of aiohttp's. It
 checks the frames (RFC 6455, 5), answers pings at once, however busy the handler is, and knows when
-bytes came: any inbound byte is life. aiohttp goes on doing the sending, and is told of the Close frame
+bytes came: any inbound byte is life. aiohttp still sends what is long, and is told of the Close frame
 so that it ends the handshake of closing. What is done with the payload is the subclasses': `Messages`
 puts messages together, `Stream` leaves bulk where the kernel wrote it.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -54,9 +53,9 @@ class Receiver(asyncio.BaseProtocol):
         self.received = 0
         self.eof = False
         self.lost = False  # there is no link any more
-        self._items: deque[Any] = deque()
+        self._items: list[Any] = []  # seldom more than one: an empty deque would weigh 700 bytes on every idle socket
         self._end: Close | Disconnected | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._discarding = False
         self._paused = False
         self._ahead = 0  # bytes of whole messages among the items
@@ -84,16 +83,16 @@ class Receiver(asyncio.BaseProtocol):
         """Whether the peer broke the protocol: from there on its bytes have no meaning."""
         return isinstance(self._end, Close)
 
-    async def _arrival(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def arrival(self) -> "asyncio.Future[bool]":
+        """Done as soon as there may be something new: then look again. Only one task may wait."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def wake(self, *, late: bool = False) -> None:
+        """Let the one who waits look again; `late` is what it is told."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(late)
 
     def discard(self) -> None:
         """Throw away what is queued and what still comes; only a Close frame is looked for."""
@@ -106,7 +105,7 @@ class Receiver(asyncio.BaseProtocol):
     async def shut(self) -> None:
         """Until the peer has shut its side, or the link is lost."""
         while not self.eof:
-            await self._arrival()
+            await self.arrival()
 
     # -- the link, for the loop
 
@@ -133,7 +132,7 @@ class Receiver(asyncio.BaseProtocol):
     def _finish(self, end: Close | Disconnected) -> None:
         if self._end is None:
             self._end = end
-        self._wake()
+        self.wake()
 
     # -- frames
 
@@ -221,7 +220,7 @@ class Receiver(asyncio.BaseProtocol):
         """A whole message for the handler; too many of them, and the socket is not read for a while."""
         self._items.append(message)
         self._ahead += len(message) + _OVERHEAD
-        self._wake()
+        self.wake()
         if self._ahead > AHEAD:
             self._pause()
 

@@ -82,7 +82,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             await self._until(1)
         deadline = self._loop.time() + patience
         while self._hungry(least) and (left := deadline - self._loop.time()) > 0:
-            timer = self._loop.call_later(left, self._wake)
+            timer = self._loop.call_later(left, self.wake)
             try:
                 await self._until(least)
             finally:
@@ -99,7 +99,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             return None
         item = self._items[0]
         if isinstance(item, str):
-            self._items.popleft()
+            self._items.pop(0)
             self._took(item)
             return item
         return self._take_batch(self._pending if most is None else most)
@@ -120,7 +120,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             length = chunk.stop - chunk.start
             if views and (size + length > most or self._grows(chunk)):
                 break
-            self._items.popleft()
+            self._items.pop(0)
             views.append(chunk.slab.view[chunk.start : chunk.stop])
             slabs.append(chunk.slab)
             size += length
@@ -141,7 +141,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     async def _until(self, enough: int) -> None:
         """Until so many bytes are there, or something that is not bytes."""
         self._enough = enough
-        await self._arrival()
+        await self.arrival()
 
     def discard(self) -> None:
         """See `Receiver`; the memory is given back."""
@@ -183,7 +183,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if self._slabs.settle() and not self._slabs.may_grow:
             self._pause()
         if self._pending >= self._enough:
-            self._wake()
+            self.wake()
 
     def _came(self, size: int) -> None:
         """So many bytes of frames stand in the incoming buffer."""
@@ -221,7 +221,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         super()._pause()
         if self._buffers.spent and self._buffers.allows(self._slabs.held):
             self._buffers.wait(self._resume)  # others hold the memory
-        self._wake()
+        self.wake()
 
     def _resume(self) -> bool:
         if not self._paused or not self._buffers.allows(self._slabs.held) or self._ahead > AHEAD:
@@ -238,7 +238,9 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     def _carries_bulk(self) -> bool:
         """Whether the rest of the frame that is being received is wanted, and goes into slabs."""
         frame = self._frame
-        return frame is not None and frame.opcode < CLOSE and self._message != TEXT and not self._discarding
+        if frame is None or self._discarding or self._end is not None:
+            return False
+        return frame.opcode < CLOSE and self._message != TEXT
 
     def _deliver(self, kind: int) -> None:
         super()._deliver(kind)

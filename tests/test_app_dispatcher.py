@@ -9,7 +9,7 @@ from aiohttp import WSMsgType
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.errors import Close, Disconnected
+from app.errors import Close, Disconnected, Failure
 from app.frames import cut_reason
 from app.service import DISPATCHER
 from app.testing import JackfieldServer, RunningService
@@ -86,6 +86,22 @@ async def test_whatever_is_raised_closes(
         await eventually(lambda: events(log, "connection.closed"))
     faults = [event["event"] for event in log if event["log_level"] in ("error", "critical", "warning")]
     assert faults == ([] if isinstance(raised, Close) else ["handler.failed"])
+
+
+async def test_a_fault_in_the_last_words_does_not_hide_the_failure(
+    jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket whose handler finds no last words is closed with its failure all the same, and the fault is logged."""
+    service = await jackfield_server(SECTIONS)
+
+    def speechless(failure: Failure) -> str:
+        raise KeyError(failure.detail)
+
+    monkeypatch.setattr(service.handlers["failing"], "last_words", speechless)
+    with capture_logs() as log:
+        assert await closing(service, "/failing/superseded") == (4409, "It must be.")
+        await eventually(lambda: events(log, "connection.closed"))
+    assert [event["event"] for event in log if event["log_level"] == "error"] == ["handler.failed"]
 
 
 @pytest.mark.parametrize("raised", [Close(1000), RuntimeError("a secret"), Disconnected(1006)])

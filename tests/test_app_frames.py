@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app import frames
 from app.buffers import Slab
 from app.errors import Close
-from app.frames import check_close_code, masked_close, parse_close, parse_header, unmask
+from app.frames import check_close_code, masked_close, parse_close, parse_header, unmask, whole_frame
 from tests.support.rawsocket import close_payload, frame, header
 
 keys = st.binary(min_size=4, max_size=4)
@@ -93,7 +93,7 @@ def test_the_first_reserved_bit_is_only_reported() -> None:
 @example(b"x" * 512, b"abcd", 3)
 @example(b"x" * 515, b"abcd", 2)
 def test_a_mask_is_taken_off_a_copy(payload: bytes, key: bytes, phase: int) -> None:
-    """By integers or by numpy, at any place of the payload: as the naive reader says."""
+    """By integers or by bitarray, at any place of the payload: as the naive reader says."""
     assert unmask(memoryview(payload), key, phase) == naive(payload, key, phase)
 
 
@@ -141,3 +141,10 @@ def test_a_close_frame_that_breaks_the_rules_is_refused(payload: bytes, code: in
     with pytest.raises(Close) as refused:
         parse_close(payload)
     assert refused.value.code == code
+
+
+@given(opcode=st.sampled_from([frames.TEXT, frames.BINARY]), size=st.sampled_from([0, 1, 125, 126, 65535, 65536]))
+def test_a_servers_frame_has_the_shortest_header(opcode: int, size: int) -> None:
+    """As a client's of the same length would be, but without a mask."""
+    payload = bytes(size)
+    assert whole_frame(opcode, payload) == header(opcode, size, key=None) + payload

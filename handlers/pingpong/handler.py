@@ -34,4 +34,5 @@ class PingPong(Handler):
                 raise Close(1000, "Expected 'pong'")
             if number == options.rounds:
                 return
-            await asyncio.sleep(options.interval)
+            if options.interval:
+                await asyncio.sleep(options.interval)

@@ -5,14 +5,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from handlers.upload.cli_files import Job
 from handlers.upload.client import Progress, Receipt
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
 
 class Display:
@@ -64,67 +59,13 @@ class Display:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-class Terminal(Display):
-    """Also a bar for every file under way."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__(as_json=as_json, quiet=False)
-        self._bars = _bars()
-        self._tasks: dict[Job, TaskID] = {}
-
-    @contextmanager
-    def showing(self) -> Iterator[None]:
-        """Show the bars for the length of the block, and take them away."""
-        with self._bars:
-            yield
-
-    def progress(self, job: Job, progress: Progress) -> None:
-        """Move the bar."""
-        super().progress(job, progress)
-        if job not in self._tasks:
-            self._tasks[job] = self._bars.add_task(job.file, total=progress.size)
-        self._bars.update(self._tasks[job], completed=progress.offset)
-
-    def _finished(self, job: Job) -> None:
-        if job in self._tasks:
-            self._bars.remove_task(self._tasks.pop(job))
-
-    def say(self, text: str) -> None:
-        """Tell the person, on standard error."""
-        self._bars.console.print(f"jackfield upload: {text}", markup=False, highlight=False, soft_wrap=True)
-
-    def _print(self, line: str) -> None:
-        self._bars.stop()  # or the line would stand in the middle of a bar
-        super()._print(line)
-        self._bars.start()
-
-
 def display(*, as_json: bool, quiet: bool) -> Display:
     """Return the display that fits: bars only where somebody sees them."""
     if quiet or not sys.stderr.isatty():
         return Display(as_json=as_json, quiet=quiet)
+    from handlers.upload.cli_bars import Terminal  # here: its library takes 30 ms that only a terminal needs
+
     return Terminal(as_json=as_json)
-
-
-def _bars() -> "Bars":
-    from rich import progress as rich  # here: it takes 50 ms that only a terminal needs
-    from rich.console import Console
-    from rich.table import Column
-
-    name = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # gives way to the others
-    return rich.Progress(
-        rich.TextColumn("{task.description}", markup=False, table_column=name),
-        rich.BarColumn(bar_width=20),
-        rich.TaskProgressColumn(),
-        rich.DownloadColumn(),
-        rich.TransferSpeedColumn(),
-        rich.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        expand=True,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
 
 
 def _checksum_line(receipt: Receipt) -> str:

@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy
+from bitarray import bitarray
 
 from handlers.upload.records import Proof
 
@@ -223,8 +223,7 @@ def _pieces(views: Sequence[memoryview], place: int) -> Iterator[tuple[memoryvie
 
 
 def _address(view: memoryview) -> int:
-    address: int = numpy.frombuffer(view, dtype=numpy.uint8).ctypes.data
-    return address
+    return bitarray(buffer=view).buffer_info().address
 
 
 def _behind(pieces: list[memoryview], size: int) -> list[memoryview]:
