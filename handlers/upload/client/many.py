@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import stat
 from collections import deque
@@ -17,9 +16,10 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
+from handlers.upload.client.connection import Connection
 from handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
 from handlers.upload.client.patience import Patience
-from handlers.upload.client.service import Service, Socket, upload_path
+from handlers.upload.client.service import Service, upload_path
 from handlers.upload.client.source import fingerprint
 from handlers.upload.client.transfer import Receipt
 from handlers.upload.client.words import fault, parsed, text, whole
@@ -109,7 +109,7 @@ class _Many:
 
     # -- sending
 
-    async def _send(self, socket: Socket) -> None:
+    async def _send(self, socket: Connection) -> None:
         while True:
             while self._again:
                 await (self._create(socket) if self._again[0].token is None else self._resume(socket))
@@ -122,13 +122,13 @@ class _Many:
                     self._done(item.path, item.trouble)
             self._again.extend(item for item in items if item.trouble is None)
 
-    async def _create(self, socket: Socket) -> None:
+    async def _create(self, socket: Connection) -> None:
         item = self._again[0]
         while len(self._waiting) >= _AT_ONCE or (self._waiting and self._in_flight() + len(item.data) > _IN_FLIGHT):
             await self._change()
         self._begin(item)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await socket.send_str(json.dumps({"type": "create", "name": item.name, "size": len(item.data)}))
+            await socket.say(type="create", name=item.name, size=len(item.data))
             await self._content(socket, item)
 
     def _begin(self, item: _Item) -> None:
@@ -137,24 +137,24 @@ class _Many:
         self._waiting.append(item)
         self._unnamed.append(item)
 
-    async def _content(self, socket: Socket, item: _Item) -> None:
+    async def _content(self, socket: Connection, item: _Item) -> None:
         if item.data:
-            await socket.send_bytes(item.data)
-        await socket.send_str(json.dumps({"type": "end", "sha256": item.sha256}))
+            await socket.send(memoryview(item.data))
+        await socket.say(type="end", sha256=item.sha256)
 
-    async def _resume(self, socket: Socket) -> None:
+    async def _resume(self, socket: Connection) -> None:
         """Ask what became of one: it is stored, or it is sent from its beginning. Alone: the answers are its own."""
         while self._waiting:
             await self._change()
         item = self._again[0]
         self._begin(item)
         with suppress(ConnectionError):
-            await socket.send_str(json.dumps({"type": "resume", "token": item.token}))
+            await socket.say(type="resume", token=item.token)
             while self._unnamed:
                 await self._change()
             if self._waiting:
                 self._unnamed.append(item)
-                await socket.send_str(json.dumps({"type": "restart"}))
+                await socket.say(type="restart")
                 await self._content(socket, item)
         while self._waiting:
             await self._change()
@@ -169,7 +169,7 @@ class _Many:
 
     # -- hearing
 
-    async def _hear(self, socket: Socket) -> None:
+    async def _hear(self, socket: Connection) -> None:
         while True:
             received = await socket.receive()
             self._heard = asyncio.get_running_loop().time()
@@ -179,7 +179,7 @@ class _Many:
                 case WSMsgType.PING:
                     await socket.pong(received.data)
                 case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    number = socket.close_code or 1006
+                    number = socket.close_code
                     detail = f"the service closed the connection: {number} {received.extra or ''}".rstrip()
                     raise Lost("the connection was lost") if number == 1006 else from_close(number, "", detail)
 
@@ -218,7 +218,7 @@ class _Many:
             raise outcome
         self._done(item.path, outcome)
 
-    async def _watch(self, socket: Socket) -> None:
+    async def _watch(self, socket: Connection) -> None:
         """Raise Lost when the service is silent although it was asked."""
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
