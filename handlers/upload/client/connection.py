@@ -13,8 +13,10 @@ from handlers.upload.client.failures import Lost
 from handlers.upload.client.frames import BINARY, PING, PONG, TEXT, BulkFrames, frame
 
 CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
-_FEW = 64 * 1024  # bytes that are masked sooner than numpy is imported
-_STEP = 256 * 1024  # bytes that the service takes within `limit`, or the connection counts as dead
+LONGEST = 1024 * 1024  # bytes of a message that `Direct` makes
+_SHARE = 8  # of such messages are in a window at least, so that acknowledgements come before it is full
+_SHORT = 64 * 1024  # bytes; a message of fewer is masked without numpy
+_FEW = 8 * 1024 * 1024  # bytes that are all masked sooner than numpy is imported
 
 
 def connection(opened: aiohttp.ClientWebSocketResponse, limit: float) -> "Connection":
@@ -28,8 +30,6 @@ def connection(opened: aiohttp.ClientWebSocketResponse, limit: float) -> "Connec
 class Connection:
     """Sends through aiohttp: the way for a connection that is encrypted."""
 
-    longest = 0  # bytes of a message that work best here, however short a message the service likes best
-
     def __init__(self, opened: aiohttp.ClientWebSocketResponse, limit: float) -> None:
         self._opened = opened
         self._limit = limit
@@ -39,6 +39,10 @@ class Connection:
         """How it ended; 1006 where no Close frame came."""
         return self._opened.close_code or 1006
 
+    def message_size(self, liked: int, window: int) -> int:
+        """How many bytes a message had best have, where the service likes messages of `liked` bytes."""
+        return min(liked, window)
+
     async def receive(self) -> aiohttp.WSMessage:
         """Return the next message, ping and pong too; at the end one that says so."""
         return await self._opened.receive()
@@ -46,6 +50,9 @@ class Connection:
     async def say(self, **message: Any) -> None:
         """Send one message of the protocol. Raises ConnectionError, here as below, when there is no link any more."""
         await self._opened.send_str(json.dumps(message))
+
+    def expect(self, size: int | None) -> None:
+        """So many bytes will be sent; None: nobody knows."""
 
     async def send(self, data: memoryview) -> None:
         """Send bytes, in one message. Raises Lost when nothing of it is taken for too long."""
@@ -82,31 +89,40 @@ class Direct(Connection):
     """Makes its frames itself and gives them to the kernel, of whose socket it has a descriptor of its own.
 
     aiohttp and asyncio copy what they send three times, at 1.4 CPU seconds a GiB; this copies it once, when it is
-    masked, and takes 0.3. Frames go out one after the other. aiohttp receives, and closes: its Close
-    frame is the only one that it sends, and never inside one of ours.
+    masked, and takes 0.3. Frames go out one behind the other, and nothing ever follows a part of one: then the
+    connection is cut, or bytes of the next frame would be taken for bytes of the file. So aiohttp only
+    receives, and sends the Close frame.
     """
-
-    longest = 1024 * 1024
 
     def __init__(self, opened: aiohttp.ClientWebSocketResponse, limit: float, plug: socket.socket) -> None:
         super().__init__(opened, limit)
         plug.setblocking(False)
         self._plug = plug
         self._turn = asyncio.Lock()
-        self._unfinished = False  # a part of a frame has gone out, and the rest has not
+        self._much = False
+        self._owed = b""  # the pong for the last ping
+        self._answering: asyncio.Task[None] | None = None
         self._bulk: BulkFrames | None = None
+
+    def message_size(self, liked: int, window: int) -> int:
+        """See `Connection`. Longer ones than most clients' are easier on both sides."""
+        return min(max(liked, window // _SHARE), window, LONGEST)
 
     async def say(self, **message: Any) -> None:
         """See `Connection`."""
         await self._out(frame(TEXT, json.dumps(message).encode()))
 
+    def expect(self, size: int | None) -> None:
+        """See `Connection`."""
+        self._much = size is None or size > _FEW
+
     async def send(self, data: memoryview) -> None:
-        """See `Connection`. A message has at most `longest` bytes."""
-        if len(data) <= _FEW:
+        """See `Connection`. A message has at most `LONGEST` bytes."""
+        if len(data) <= _SHORT or not self._much:
             await self._out(frame(BINARY, data))
             return
         if self._bulk is None:
-            self._bulk = await asyncio.to_thread(BulkFrames, self.longest)
+            self._bulk = await asyncio.to_thread(BulkFrames, LONGEST)
         await self._out(self._bulk.frame(data))
 
     async def ping(self) -> None:
@@ -114,30 +130,60 @@ class Direct(Connection):
         await self._out(frame(PING, b""))
 
     async def pong(self, data: bytes) -> None:
-        """See `Connection`."""
-        await self._out(frame(PONG, data))
+        """See `Connection`. Nobody waits until it is its turn: who hears has to go on hearing."""
+        self._owed = frame(PONG, data)
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        with suppress(ConnectionError, Lost):
+            while owed := self._owed:
+                self._owed = b""
+                await self._out(owed)
 
     async def leave(self) -> None:
-        """See `Connection`. A Close frame inside another one would be taken for bytes of the file."""
-        if self._unfinished:
-            with suppress(OSError):
-                self._plug.shutdown(socket.SHUT_RDWR)
+        """See `Connection`."""
         try:
+            if self._answering is not None:
+                self._answering.cancel()
+                await asyncio.wait({self._answering})
             await super().leave()
         finally:
             self._plug.close()
 
     async def _out(self, whole: bytes | memoryview) -> None:
-        """Give a frame to the kernel."""
-        loop = asyncio.get_running_loop()
+        """Give a frame to the kernel, as much at a time as it takes."""
+        rest = memoryview(whole)
         async with self._turn:
-            self._unfinished = True
-            for start in range(0, len(whole), _STEP):
-                try:
-                    async with asyncio.timeout(self._limit):
-                        await loop.sock_sendall(self._plug, whole[start : start + _STEP])
-                except TimeoutError:
-                    raise self._stuck() from None
-                except OSError as error:
-                    raise ConnectionResetError(str(error)) from error
-            self._unfinished = False
+            try:
+                while rest := rest[self._given(rest) :]:
+                    await self._writable()
+            except BaseException:
+                if len(rest) < len(whole):
+                    self._cut()
+                raise
+
+    def _given(self, rest: memoryview) -> int:
+        try:
+            return self._plug.send(rest)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    async def _writable(self) -> None:
+        """Wait until the kernel takes more."""
+        loop = asyncio.get_running_loop()
+        writable = asyncio.Event()
+        loop.add_writer(self._plug, writable.set)
+        try:
+            async with asyncio.timeout(self._limit):
+                await writable.wait()
+        except TimeoutError:
+            raise self._stuck() from None
+        finally:
+            loop.remove_writer(self._plug)
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            self._plug.shutdown(socket.SHUT_RDWR)

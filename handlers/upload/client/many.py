@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from handlers.upload.client.connection import Connection
+from handlers.upload.client.connection import LONGEST, Connection
 from handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
 from handlers.upload.client.patience import Patience
 from handlers.upload.client.service import Service, upload_path
@@ -24,7 +24,7 @@ from handlers.upload.client.source import fingerprint
 from handlers.upload.client.transfer import Receipt
 from handlers.upload.client.words import fault, parsed, text, whole
 
-SMALL = 1024 * 1024  # bytes of a file that is held in memory until its receipt
+SMALL = LONGEST  # bytes of a file that is held in memory until its receipt
 _AT_ONCE = 256  # files that wait for their receipts
 _IN_FLIGHT = 16 * 1024 * 1024  # bytes of them
 _HOP = 16  # files that one visit to a worker thread reads
@@ -96,6 +96,7 @@ class _Many:
 
     async def _attempt(self) -> None:
         async with self._service.socket(self._service.url) as socket:
+            socket.expect(None)
             try:
                 async with asyncio.TaskGroup() as group:
                     helpers = [group.create_task(self._hear(socket)), group.create_task(self._watch(socket))]

@@ -15,7 +15,6 @@ from handlers.upload.client.connection import CLOSING, Connection, connection
 from handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
 
 
-
 class Found(NamedTuple):
     """What the service has of an upload."""
 
@@ -85,7 +84,7 @@ class Service:
                     autoclose=False,  # aiohttp would close in the middle of a frame of ours
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSING),
                 )
-        found = connection(opened, self._answer)
+            found = connection(opened, self._answer)
         try:
             yield found
         finally:

@@ -15,7 +15,6 @@ from handlers.upload.client.patience import Patience
 from handlers.upload.client.source import Source
 from handlers.upload.client.words import fail, parsed, text, whole
 
-_SHARE = 8  # messages in a window, where the connection likes long ones: acknowledgements come in time
 _SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
 
 
@@ -106,14 +105,14 @@ class Transfer:
         """Go to where the service is, or ask it to forget what it has when that is not ours."""
         offset = whole(ready, "offset")
         self._window = self._wanted_window or whole(ready, "window") or 1
-        best = max(whole(ready, "message_size") or 1, min(self._socket.longest, self._window // _SHARE))
-        self._message_size = min(best, self._window)
+        self._message_size = self._socket.message_size(whole(ready, "message_size") or 1, self._window)
         if not await self._fits(offset, ready.get("sha256")):
             await self._socket.say(type="restart")
             offset = whole(await self._hear("ready"), "offset")
             await self._source.seek(offset)
             self._patience.restart()
         self._sent = self._acked = offset
+        self._socket.expect(None if self._source.size is None else self._source.size - offset)
         self._report(Progress(offset, 0, self._source.size))
 
     async def _fits(self, offset: int, digest: str | None) -> bool:
