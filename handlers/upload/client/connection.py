@@ -62,6 +62,13 @@ class Connection:
         except TimeoutError:
             raise self._stuck() from None
 
+    async def send_file(self, data: bytes, *, begin: dict[str, Any], end: dict[str, Any]) -> None:
+        """Send a whole file with the words before and behind it; as `say` and `send`."""
+        await self.say(**begin)
+        if data:
+            await self.send(memoryview(data))
+        await self.say(**end)
+
     async def ping(self) -> None:
         """Ask for a sign of life."""
         await self._opened.ping()
@@ -110,7 +117,7 @@ class Direct(Connection):
 
     async def say(self, **message: Any) -> None:
         """See `Connection`."""
-        await self._out(frame(TEXT, json.dumps(message).encode()))
+        await self._out(_words(message))
 
     def expect(self, size: int | None) -> None:
         """See `Connection`."""
@@ -124,6 +131,14 @@ class Direct(Connection):
         if self._bulk is None:
             self._bulk = await asyncio.to_thread(BulkFrames, LONGEST)
         await self._out(self._bulk.frame(data))
+
+    async def send_file(self, data: bytes, *, begin: dict[str, Any], end: dict[str, Any]) -> None:
+        """See `Connection`. The frames of a short file go to the kernel together."""
+        if len(data) > _SHORT:
+            await super().send_file(data, begin=begin, end=end)
+            return
+        content = frame(BINARY, data) if data else b""
+        await self._out(_words(begin) + content + _words(end))
 
     async def ping(self) -> None:
         """See `Connection`."""
@@ -187,3 +202,7 @@ class Direct(Connection):
     def _cut(self) -> None:
         with suppress(OSError):
             self._plug.shutdown(socket.SHUT_RDWR)
+
+
+def _words(message: dict[str, Any]) -> bytes:
+    return frame(TEXT, json.dumps(message).encode())

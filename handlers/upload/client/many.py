@@ -129,8 +129,7 @@ class _Many:
             await self._change()
         self._begin(item)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await socket.say(type="create", name=item.name, size=len(item.data))
-            await self._content(socket, item)
+            await self._content(socket, item, {"type": "create", "name": item.name, "size": len(item.data)})
 
     def _begin(self, item: _Item) -> None:
         """From now on the service may have it: what is lost with the socket is found among those that wait."""
@@ -138,10 +137,8 @@ class _Many:
         self._waiting.append(item)
         self._unnamed.append(item)
 
-    async def _content(self, socket: Connection, item: _Item) -> None:
-        if item.data:
-            await socket.send(memoryview(item.data))
-        await socket.say(type="end", sha256=item.sha256)
+    async def _content(self, socket: Connection, item: _Item, begin: dict[str, Any]) -> None:
+        await socket.send_file(item.data, begin=begin, end={"type": "end", "sha256": item.sha256})
 
     async def _resume(self, socket: Connection) -> None:
         """Ask what became of one: it is stored, or it is sent from its beginning. Alone: the answers are its own."""
@@ -155,8 +152,7 @@ class _Many:
                 await self._change()
             if self._waiting:
                 self._unnamed.append(item)
-                await socket.say(type="restart")
-                await self._content(socket, item)
+                await self._content(socket, item, {"type": "restart"})
         while self._waiting:
             await self._change()
 

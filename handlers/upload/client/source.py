@@ -12,7 +12,7 @@ from typing import Protocol, Self
 from handlers.upload.client.failures import Changed
 
 _PIECE = 2 * 1024 * 1024  # bytes a hop to the worker thread reads: one hop costs 0.1 ms, 1 MiB of SHA-256 0.6
-_MARKS = 1024  # states of the digest to keep, one a piece: a service that lost up to 1 GiB costs no re-reading
+_MARKS = 512  # states of the digest to keep, one a piece: a service that lost up to 1 GiB costs no re-reading
 
 
 class Source(Protocol):
