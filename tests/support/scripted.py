@@ -101,6 +101,13 @@ class Conversation:
         self.socket = socket
         self._request = request
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection below the socket."""
+        found = self._request.transport
+        assert isinstance(found, asyncio.Transport)
+        return found
+
     async def say(self, **message: Any) -> None:
         """Send one message."""
         await self.socket.send_str(json.dumps(message))
@@ -155,8 +162,7 @@ class Conversation:
 
     def drop(self) -> None:
         """Cut the connection: no Close frame, no FIN."""
-        assert self._request.transport is not None
-        self._request.transport.abort()
+        self.transport.abort()
 
 
 async def honest(conversation: Conversation) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import stat
 from collections import deque
@@ -17,14 +16,15 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
+from handlers.upload.client.connection import LONGEST, Connection
 from handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
 from handlers.upload.client.patience import Patience
-from handlers.upload.client.service import Service, Socket, upload_path
+from handlers.upload.client.service import Service, upload_path
 from handlers.upload.client.source import fingerprint
 from handlers.upload.client.transfer import Receipt
 from handlers.upload.client.words import fault, parsed, text, whole
 
-SMALL = 1024 * 1024  # bytes of a file that is held in memory until its receipt
+SMALL = LONGEST  # bytes of a file that is held in memory until its receipt
 _AT_ONCE = 256  # files that wait for their receipts
 _IN_FLIGHT = 16 * 1024 * 1024  # bytes of them
 _HOP = 16  # files that one visit to a worker thread reads
@@ -96,6 +96,7 @@ class _Many:
 
     async def _attempt(self) -> None:
         async with self._service.socket(self._service.url) as socket:
+            socket.expect(None)
             try:
                 async with asyncio.TaskGroup() as group:
                     helpers = [group.create_task(self._hear(socket)), group.create_task(self._watch(socket))]
@@ -109,7 +110,7 @@ class _Many:
 
     # -- sending
 
-    async def _send(self, socket: Socket) -> None:
+    async def _send(self, socket: Connection) -> None:
         while True:
             while self._again:
                 await (self._create(socket) if self._again[0].token is None else self._resume(socket))
@@ -122,14 +123,13 @@ class _Many:
                     self._done(item.path, item.trouble)
             self._again.extend(item for item in items if item.trouble is None)
 
-    async def _create(self, socket: Socket) -> None:
+    async def _create(self, socket: Connection) -> None:
         item = self._again[0]
         while len(self._waiting) >= _AT_ONCE or (self._waiting and self._in_flight() + len(item.data) > _IN_FLIGHT):
             await self._change()
         self._begin(item)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await socket.send_str(json.dumps({"type": "create", "name": item.name, "size": len(item.data)}))
-            await self._content(socket, item)
+            await self._content(socket, item, {"type": "create", "name": item.name, "size": len(item.data)})
 
     def _begin(self, item: _Item) -> None:
         """From now on the service may have it: what is lost with the socket is found among those that wait."""
@@ -137,25 +137,22 @@ class _Many:
         self._waiting.append(item)
         self._unnamed.append(item)
 
-    async def _content(self, socket: Socket, item: _Item) -> None:
-        if item.data:
-            await socket.send_bytes(item.data)
-        await socket.send_str(json.dumps({"type": "end", "sha256": item.sha256}))
+    async def _content(self, socket: Connection, item: _Item, begin: dict[str, Any]) -> None:
+        await socket.send_file(item.data, begin=begin, end={"type": "end", "sha256": item.sha256})
 
-    async def _resume(self, socket: Socket) -> None:
+    async def _resume(self, socket: Connection) -> None:
         """Ask what became of one: it is stored, or it is sent from its beginning. Alone: the answers are its own."""
         while self._waiting:
             await self._change()
         item = self._again[0]
         self._begin(item)
         with suppress(ConnectionError):
-            await socket.send_str(json.dumps({"type": "resume", "token": item.token}))
+            await socket.say(type="resume", token=item.token)
             while self._unnamed:
                 await self._change()
             if self._waiting:
                 self._unnamed.append(item)
-                await socket.send_str(json.dumps({"type": "restart"}))
-                await self._content(socket, item)
+                await self._content(socket, item, {"type": "restart"})
         while self._waiting:
             await self._change()
 
@@ -169,7 +166,7 @@ class _Many:
 
     # -- hearing
 
-    async def _hear(self, socket: Socket) -> None:
+    async def _hear(self, socket: Connection) -> None:
         while True:
             received = await socket.receive()
             self._heard = asyncio.get_running_loop().time()
@@ -179,7 +176,7 @@ class _Many:
                 case WSMsgType.PING:
                     await socket.pong(received.data)
                 case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    number = socket.close_code or 1006
+                    number = socket.close_code
                     detail = f"the service closed the connection: {number} {received.extra or ''}".rstrip()
                     raise Lost("the connection was lost") if number == 1006 else from_close(number, "", detail)
 
@@ -218,7 +215,7 @@ class _Many:
             raise outcome
         self._done(item.path, outcome)
 
-    async def _watch(self, socket: Socket) -> None:
+    async def _watch(self, socket: Connection) -> None:
         """Raise Lost when the service is silent although it was asked."""
         loop = asyncio.get_running_loop()
         self._heard = loop.time()

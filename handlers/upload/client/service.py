@@ -6,16 +6,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from socket import SHUT_RDWR
 from typing import NamedTuple
 
 import aiohttp
 from yarl import URL
 
+from handlers.upload.client.connection import CLOSING, Connection, connection
 from handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
-
-Socket = aiohttp.ClientWebSocketResponse
-_CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
 
 
 class Found(NamedTuple):
@@ -45,6 +42,7 @@ class Service:
         self.url = url
         self._session = session
         self._connect = connect
+        self._answer = answer
         self._timeout = aiohttp.ClientTimeout(total=connect + answer, sock_connect=connect)
 
     async def create(self, name: str, size: int | None, sha256: str | None) -> URL:
@@ -75,32 +73,22 @@ class Service:
                 pass
 
     @asynccontextmanager
-    async def socket(self, upload: URL) -> AsyncIterator[Socket]:
+    async def socket(self, upload: URL) -> AsyncIterator[Connection]:
         """Open the socket of an upload, and leave it closed."""
         with _sorted(self.url):
             async with asyncio.timeout(self._connect):
-                socket = await self._session.ws_connect(
+                opened = await self._session.ws_connect(
                     upload,
                     protocols=("upload.v1",),
                     autoping=False,  # a pong must be seen: it is a sign of life
-                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSING),
+                    autoclose=False,  # aiohttp would close in the middle of a frame of ours
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSING),
                 )
+            found = connection(opened, self._answer)
         try:
-            yield socket
+            yield found
         finally:
-            await _leave(socket)
-
-
-async def _leave(socket: Socket) -> None:
-    """Close politely, but never wait for a peer that takes nothing: then cut the connection."""
-    plug = socket.get_extra_info("socket")
-    try:
-        async with asyncio.timeout(_CLOSING):
-            await socket.close()
-    except TimeoutError:
-        if plug is not None:
-            with suppress(OSError):
-                plug.shutdown(SHUT_RDWR)
+            await found.leave()
 
 
 async def _accept(answer: aiohttp.ClientResponse, status: int) -> None:

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 from handlers.upload.client.failures import Changed
 
-_PIECE = 1024 * 1024  # bytes a hop to the worker thread reads: one hop costs 0.1 ms, 1 MiB of SHA-256 0.6
-_MARKS = 1024  # states of the digest to keep, one a piece: a service that lost up to 1 GiB costs no re-reading
+_PIECE = 2 * 1024 * 1024  # bytes a hop to the worker thread reads: one hop costs 0.1 ms, 1 MiB of SHA-256 0.6
+_MARKS = 512  # states of the digest to keep, one a piece: a service that lost up to 1 GiB costs no re-reading
 
 
 class Source(Protocol):
@@ -111,7 +111,8 @@ class File:
 
     def _start(self, until: int) -> "asyncio.Future[memoryview]":
         room = self._buffers[0][: until - self._offset]
-        self._ahead = asyncio.ensure_future(asyncio.to_thread(self._produce, room))
+        # Not a task: a task would begin only when the loop is next idle, and sending may keep it busy for long.
+        self._ahead = asyncio.get_running_loop().run_in_executor(None, self._produce, room)
         return self._ahead
 
     async def _produced(self, piece: "asyncio.Future[memoryview]") -> memoryview:

@@ -1,18 +1,17 @@
 """One socket of one upload: from the service's first word to the receipt, or to the end of the socket."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import WSMsgType
 
+from handlers.upload.client.connection import Connection
 from handlers.upload.client.failures import DigestMismatch, Lost, from_close
 from handlers.upload.client.patience import Patience
-from handlers.upload.client.service import Socket
 from handlers.upload.client.source import Source
 from handlers.upload.client.words import fail, parsed, text, whole
 
@@ -49,7 +48,7 @@ class Transfer:
 
     def __init__(
         self,
-        socket: Socket,
+        socket: Connection,
         source: Source,
         *,
         window: int | None,
@@ -100,19 +99,20 @@ class Transfer:
                 case WSMsgType.PING:
                     await self._socket.pong(received.data)
                 case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    raise _ended(self._socket.close_code or 1006, received.extra)
+                    raise _ended(self._socket.close_code, received.extra)
 
     async def _begin(self, ready: dict[str, Any]) -> None:
         """Go to where the service is, or ask it to forget what it has when that is not ours."""
         offset = whole(ready, "offset")
         self._window = self._wanted_window or whole(ready, "window") or 1
-        self._message_size = min(whole(ready, "message_size") or 1, self._window)
+        self._message_size = self._socket.message_size(whole(ready, "message_size") or 1, self._window)
         if not await self._fits(offset, ready.get("sha256")):
-            await self._socket.send_str(json.dumps({"type": "restart"}))
+            await self._socket.say(type="restart")
             offset = whole(await self._hear("ready"), "offset")
             await self._source.seek(offset)
             self._patience.restart()
         self._sent = self._acked = offset
+        self._socket.expect(None if self._source.size is None else self._source.size - offset)
         self._report(Progress(offset, 0, self._source.size))
 
     async def _fits(self, offset: int, digest: str | None) -> bool:
@@ -151,35 +151,31 @@ class Transfer:
         while piece := await self._read():
             for start in range(0, len(piece), self._message_size):
                 await self._put(piece[start : start + self._message_size])
-        end = {"type": "end", "sha256": await self._source.digest()}
+        digest = await self._source.digest()
         with suppress(ConnectionError):
-            await self._socket.send_str(json.dumps(end))
+            await self._socket.say(type="end", sha256=digest)
         with self._patience.excused():  # as long as pings are answered, the receipt may take its time
             await asyncio.Event().wait()
 
     async def _read(self) -> memoryview:
         while self._source.full:
-            await self._taken(self._moves())
+            await self._moves()
         with self._patience.excused():
             return await self._source.read()
 
     async def _put(self, message: memoryview) -> None:
         while self._sent + len(message) > self._acked + self._window:
-            await self._taken(self._moves())
+            await self._moves()
         self._sent += len(message)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await self._taken(self._socket.send_bytes(message))  # type: ignore[arg-type] # any buffer will do
+            await self._socket.send(message)
 
     async def _moves(self) -> None:
-        """Wait until the service has more than it had."""
+        """Wait until the service has more than it had. Raises Lost when it takes no bytes for too long."""
         self._moved.clear()
-        await self._moved.wait()
-
-    async def _taken(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait for what only lasts while the service takes no bytes."""
         try:
             async with asyncio.timeout(self._patience.limit):
-                await waiting
+                await self._moved.wait()
         except TimeoutError:
             raise Lost(f"no bytes were taken for {self._patience.limit:g} s") from None
 
