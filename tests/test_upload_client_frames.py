@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from app.frames import BINARY, CLOSE, PONG, TEXT
-from handlers.upload.client import Receipt, Superseded, connection, upload
+from handlers.upload.client import Receipt, Superseded, upload
 from tests.support.outsider import eventually
 from tests.support.recorder import Recorder
 from tests.support.scripted import Conversation, Scripted, scripted
@@ -71,12 +71,8 @@ async def stuck(plugs: list[socket.socket]) -> None:
     await eventually(full)
 
 
-@pytest.mark.parametrize("few", [0, 8 * MIB], ids=["numpy", "integers"])
-async def test_each_frame_has_a_key_of_its_own(
-    session: aiohttp.ClientSession, server: Scripted, path: Path, monkeypatch: pytest.MonkeyPatch, few: int
-) -> None:
-    """Each is masked with another key, none with zero, and clear they are the file; by either way of masking."""
-    monkeypatch.setattr(connection, "_FEW", few)
+async def test_each_frame_has_a_key_of_its_own(session: aiohttp.ClientSession, server: Scripted, path: Path) -> None:
+    """Each is masked with another key, none with zero, and clear they are the file."""
     recorders: list[Recorder] = []
 
     async def part(conversation: Conversation) -> None:

@@ -83,8 +83,6 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         tls = ssl.create_default_context(cafile=arguments.cacert) if arguments.cacert else True
     except OSError as error:  # ssl.SSLError is one
         parser.error(f"--cacert {arguments.cacert}: {error.strerror or error}")
-    # numpy's linear algebra, which nothing here uses, would start threads that spin for 0.1 CPU seconds.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return asyncio.run(_main(arguments, tls))
 
 

@@ -5,7 +5,7 @@
         print(receipt.sha256, receipt.name)
 
 When it returns, the file is on the service's stable storage, whole, and its digest was compared.
-The package needs aiohttp, and numpy for files of more than 8 MiB. Read it from `attempts` (one upload, over as
+The package needs aiohttp and bitarray. Read it from `attempts` (one upload, over as
 many sockets as it takes) to `transfer` (what is said on one socket), `connection` (how it goes out),
 `source` (what is sent) and `failures`.
 """

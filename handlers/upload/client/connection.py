@@ -15,8 +15,7 @@ from handlers.upload.client.frames import BINARY, PING, PONG, TEXT, BulkFrames, 
 CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
 LONGEST = 1024 * 1024  # bytes of a message that `Direct` makes
 _SHARE = 8  # of such messages are in a window at least, so that acknowledgements come before it is full
-_SHORT = 64 * 1024  # bytes; a message of fewer is masked without numpy
-_FEW = 8 * 1024 * 1024  # bytes that are all masked sooner than numpy is imported
+_SHORT = 64 * 1024  # bytes; fewer are put together with what stands before and behind them
 
 
 def connection(opened: aiohttp.ClientWebSocketResponse, limit: float) -> "Connection":
@@ -50,9 +49,6 @@ class Connection:
     async def say(self, **message: Any) -> None:
         """Send one message of the protocol. Raises ConnectionError, here as below, when there is no link any more."""
         await self._opened.send_str(json.dumps(message))
-
-    def expect(self, size: int | None) -> None:
-        """So many bytes will be sent; None: nobody knows."""
 
     async def send(self, data: memoryview) -> None:
         """Send bytes, in one message. Raises Lost when nothing of it is taken for too long."""
@@ -106,7 +102,6 @@ class Direct(Connection):
         plug.setblocking(False)
         self._plug = plug
         self._turn = asyncio.Lock()
-        self._much = False
         self._owed = b""  # the pong for the last ping
         self._answering: asyncio.Task[None] | None = None
         self._bulk: BulkFrames | None = None
@@ -119,17 +114,13 @@ class Direct(Connection):
         """See `Connection`."""
         await self._out(_words(message))
 
-    def expect(self, size: int | None) -> None:
-        """See `Connection`."""
-        self._much = size is None or size > _FEW
-
     async def send(self, data: memoryview) -> None:
         """See `Connection`. A message has at most `LONGEST` bytes."""
-        if len(data) <= _SHORT or not self._much:
+        if len(data) <= _SHORT:
             await self._out(frame(BINARY, data))
             return
         if self._bulk is None:
-            self._bulk = await asyncio.to_thread(BulkFrames, LONGEST)
+            self._bulk = BulkFrames(LONGEST)
         await self._out(self._bulk.frame(data))
 
     async def send_file(self, data: bytes, *, begin: dict[str, Any], end: dict[str, Any]) -> None:

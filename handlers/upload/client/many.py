@@ -96,7 +96,6 @@ class _Many:
 
     async def _attempt(self) -> None:
         async with self._service.socket(self._service.url) as socket:
-            socket.expect(None)
             try:
                 async with asyncio.TaskGroup() as group:
                     helpers = [group.create_task(self._hear(socket)), group.create_task(self._watch(socket))]

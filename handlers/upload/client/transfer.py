@@ -112,7 +112,6 @@ class Transfer:
             await self._source.seek(offset)
             self._patience.restart()
         self._sent = self._acked = offset
-        self._socket.expect(None if self._source.size is None else self._source.size - offset)
         self._report(Progress(offset, 0, self._source.size))
 
     async def _fits(self, offset: int, digest: str | None) -> bool:
