@@ -32,7 +32,7 @@ export class BatchRow extends Card {
     super("batch", batch, actions);
     this.#batch = batch;
     this.#path = path;
-    this.actions.save = () => this.#save();
+    this.actions = { ...actions, again: () => this.#again(actions.again), save: () => this.#save() };
     const template = this.part("listing-rows").firstElementChild;
     template.remove();
     const make = () => template.cloneNode(true);
@@ -116,31 +116,44 @@ export class BatchRow extends Card {
     const { renamed, unsure } = this.#batch;
     const notes = [];
     if (renamed) notes.push(`${files(renamed)} stored under another name, because the name was taken.`);
-    if (unsure) notes.push(`${files(unsure)} of them perhaps by itself: an answer was lost, and it may be stored twice.`);
+    if (unsure) notes.push(`${files(unsure)} may be stored twice: the first answer was lost with the connection.`);
     this.part("notes").hidden = notes.length === 0;
     this.part("notes").textContent = notes.join(" ");
   }
 
-  /** Rows are added as files fail; only a new attempt takes some away. */
+  /** Rows are added as files fail; to begin anew takes all away. */
   #failures() {
     const list = this.part("failures");
     const { failures } = this.#batch;
-    if (failures.size < list.childElementCount) list.replaceChildren();
     const shown = Math.min(failures.size, MOST);
-    if (list.childElementCount < shown) list.append(...[...failures].slice(list.childElementCount, shown).map(failure));
+    const fresh = [...failures].slice(list.childElementCount, shown);
+    list.append(...fresh.map((file) => failure(file, this.#short(file.name))));
     this.part("failed").hidden = failures.size === 0;
     this.part("more").hidden = failures.size <= MOST;
     this.part("more").textContent = `and ${failures.size - MOST} more, in the list of all files`;
+  }
+
+  #again(again) {
+    this.part("failures").replaceChildren();
+    again();
   }
 
   #file(row, index) {
     const file = this.#batch.files[index];
     const link = row.querySelector(".link");
     row.dataset.state = file.state;
-    row.querySelector(".file-name").textContent = row.title = file.receipt?.name ?? file.name;
+    row.title = file.receipt?.name ?? file.name;
+    const [, folders, base] = this.#short(row.title).match(/^(.*\/)?(.*)$/);
+    row.querySelector(".file-folder").textContent = folders ?? "";
+    row.querySelector(".file-base").textContent = base;
     row.querySelector(".file-words").textContent = words(file);
     link.hidden = !file.receipt;
     if (file.receipt) link.href = `${this.#path}/${file.token}`;
+  }
+
+  /** A name without the folder that stands above all of them. */
+  #short(name) {
+    return name.startsWith(this.#batch.name) ? name.slice(this.#batch.name.length) : name;
   }
 
   /** All digests at once, as `sha256sum --check` reads them. */
@@ -165,7 +178,7 @@ function words({ state, size, trouble, renamed }) {
   return `${bytes(size)} · ${said[state]}`;
 }
 
-function failure({ name, trouble, unsure }) {
+function failure({ trouble, unsure }, name) {
   const row = document.getElementById("failure").content.firstElementChild.cloneNode(true);
   const part = (key) => row.querySelector(`.${key}`);
   const itself = unsure && trouble.code === "name_taken" ? "It may be this file itself: an earlier answer was lost." : "";

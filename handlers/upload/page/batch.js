@@ -32,7 +32,7 @@ export class Batch {
 
   /**
    * @param {string} path the handler's
-   * @param {{name: string, file?: File, trouble?: Trouble}[]} found what has trouble has failed already
+   * @param {import("./files.js").Named[]} found what has trouble has failed already
    */
   constructor(path, found) {
     this.#path = path;
@@ -50,6 +50,7 @@ export class Batch {
 
   /** Works until it rests. */
   async run() {
+    if (this.counts.queued === 0) this.#rest(); // none of them can be read
     while (!this.resting) await this.#attempt();
   }
 

@@ -2,7 +2,10 @@
 
 import { Trouble } from "./trouble.js";
 
-/** @typedef {{name: string, file?: File, trouble?: Trouble}} Named without a file: why it cannot be read */
+/**
+ * The size is asked for once: Chromium looks at the disk each time.
+ * @typedef {{name: string, file?: File, size: number, trouble?: Trouble}} Named without a file: why it cannot be read
+ */
 
 /**
  * What was found. Hidden files in folders (`.DS_Store`) are left out: the service would refuse their names.
@@ -13,7 +16,7 @@ export class Found {
   hidden = new Set(); // names: files, and folders that were not looked into
 
   file(name, file) {
-    this.files.push({ name: name.normalize("NFC"), file }); // some systems take accents apart (NFD)
+    this.files.push({ name: name.normalize("NFC"), file, size: file.size }); // some systems take accents apart (NFD)
   }
 
   /** In the order people expect: "2.jpg" before "10.jpg". */
@@ -24,7 +27,7 @@ export class Found {
   }
 
   unreadable(name, error) {
-    this.files.push({ name: name.normalize("NFC"), trouble: new Trouble("unreadable", error.message) });
+    this.files.push({ name: name.normalize("NFC"), size: 0, trouble: new Trouble("unreadable", error.message) });
   }
 }
 

@@ -7,7 +7,7 @@ import { Queue } from "./queue.js";
 import { forget, recall, remember } from "./remembered.js";
 import { Row } from "./row.js";
 import { ask } from "./service.js";
-import { small } from "./small-file.js";
+import { SMALL } from "./small-file.js";
 import { Trouble } from "./trouble.js";
 import { Upload } from "./upload.js";
 
@@ -122,8 +122,8 @@ function pick(dialog) {
 }
 
 /** Whether a file is, by all that can be told without reading it, the one that upload was begun with. */
-const matches = (upload, { file, name }) =>
-  upload.name === name && upload.size === file?.size && upload.modified === file?.lastModified;
+const matches = (upload, { file, name, size }) =>
+  upload.name === name && upload.size === size && upload.modified === file?.lastModified;
 
 /** Each file goes to the upload it was chosen for, or that waits for it; the others begin new ones. */
 function take({ files, hidden }) {
@@ -141,11 +141,11 @@ function take({ files, hidden }) {
 
 /** Small files go together; one alone is an upload as large ones are. What cannot be read is told among the small. */
 function begin(fresh) {
-  const light = fresh.filter(({ file }) => !file || small(file));
+  const [light, heavy] = [true, false].map((small) => fresh.filter(({ size }) => size <= SMALL === small));
   const together = light.length > 1 || light.some(({ trouble }) => trouble);
   if (together) batches.add(addBatch(new Batch(path, light)));
-  for (const { file, name } of together ? fresh.filter((each) => each.file && !small(each.file)) : fresh) {
-    queue.add(add(new Upload(path, { file, name, size: file.size, modified: file.lastModified })));
+  for (const { file, name, size } of together ? heavy : fresh) {
+    queue.add(add(new Upload(path, { file, name, size, modified: file.lastModified })));
   }
 }
 

@@ -28,7 +28,7 @@ export class Row extends Card {
   constructor(upload, actions) {
     super("row", upload, actions);
     this.#upload = upload;
-    this.actions.copy = () => this.#copy();
+    this.actions = { ...actions, copy: () => this.#copy() };
     this.draw();
   }
 

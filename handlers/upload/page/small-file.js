@@ -3,10 +3,7 @@
 import { Sha256 } from "./sha256.js";
 import { Trouble } from "./trouble.js";
 
-const SMALL = 1024 * 1024; // bytes
-
-/** Whether a file is to be sent this way. @param {File} file */
-export const small = (file) => file.size <= SMALL;
+export const SMALL = 1024 * 1024; // bytes of a file that is sent this way
 
 export class SmallFile {
   /** @type {"queued" | "sending" | "stored" | "failed" | "cancelled"} */
@@ -22,11 +19,11 @@ export class SmallFile {
   #reading = null;
 
   /**
-   * @param {{name: string, file?: File, trouble?: Trouble}} found without a file it has failed already
+   * @param {import("./files.js").Named} found without a file it has failed already
    * @param {(file: SmallFile, before: string) => void} moved called when its state has changed
    */
-  constructor({ name, file = null, trouble = null }, moved) {
-    Object.assign(this, { name, file, trouble, size: file?.size ?? 0 });
+  constructor({ name, file = null, size, trouble = null }, moved) {
+    Object.assign(this, { name, file, size, trouble });
     this.#moved = moved;
     if (trouble) this.state = "failed";
   }
