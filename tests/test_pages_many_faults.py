@@ -90,6 +90,7 @@ def test_refused_files_are_told_and_the_others_go_on(browser: Browser, tmp_path:
             expect_state(page, "larger.bin", "failed")
             expect(batch(page).locator(".words")).to_have_text("7 of 9 files stored and verified · 2 failed")
             assert failures(page) == {"3.bin": "name_taken", "large.bin": "too_large"}
+            expect(batch(page).locator(".name")).to_have_text("0.bin and 8 more")
             told = batch(page).locator(".failure").first
             expect(told).to_contain_text("There is something of this name already.")
             others = contents([*files[:3], *files[4:]], tmp_path)
@@ -283,3 +284,16 @@ def test_a_silent_socket_is_given_up(browser: Browser, service: Service, tmp_pat
         page.clock.fast_forward("03:00")
         expect_batch(page, "stored")
     assert contents(files, tmp_path).items() <= stored(service.directory()).items()
+
+
+def test_a_socket_closed_for_idling_is_opened_again(browser: Browser, service: Service, tmp_path: Path) -> None:
+    """A link that stalls for longer than the service waits: why is told, and the files go on over a new socket."""
+    files = make_tree(tmp_path / "many idle", 60)
+    with relay_to(service.port) as relay, page_of(browser) as page:
+        open_upload(page, f"{relay.url}/idle")
+        relay.hold_after(100_000)
+        page.set_input_files("#folder", tmp_path / "many idle")
+        expect(batch(page).locator(".words")).to_contain_text("Nothing was sent for too long.")
+        relay.hold_after(None)
+        expect_batch(page, "stored")
+    assert contents(files, tmp_path).items() <= stored(service.directory("idle")).items()

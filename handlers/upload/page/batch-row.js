@@ -15,7 +15,8 @@ const BUTTONS = {
 const AT_WORK = ["stop"];
 const MOST = 500; // failures told one by one
 
-const files = (count) => (count === 1 ? "1 file" : `${count.toLocaleString("en")} files`);
+const number = (count) => count.toLocaleString("en");
+const files = (count) => (count === 1 ? "1 file" : `${number(count)} files`);
 
 export class BatchRow extends Card {
   #batch;
@@ -97,12 +98,12 @@ export class BatchRow extends Card {
 
   #stored() {
     const { counts, files: all } = this.#batch;
-    return `${counts.stored.toLocaleString("en")} of ${files(all.length)} stored`;
+    return `${number(counts.stored)} of ${files(all.length)} stored`;
   }
 
   #missing() {
     const { failed, cancelled } = this.#batch.counts;
-    return `${failed ? ` · ${failed} failed` : ""}${cancelled ? ` · ${cancelled} not sent` : ""}`;
+    return `${failed ? ` · ${number(failed)} failed` : ""}${cancelled ? ` · ${number(cancelled)} not sent` : ""}`;
   }
 
   #pace() {
@@ -130,7 +131,7 @@ export class BatchRow extends Card {
     list.append(...fresh.map((file) => failure(file, this.#short(file.name))));
     this.part("failed").hidden = failures.size === 0;
     this.part("more").hidden = failures.size <= MOST;
-    this.part("more").textContent = `and ${failures.size - MOST} more, in the list of all files`;
+    this.part("more").textContent = `and ${number(failures.size - MOST)} more, in the list of all files`;
   }
 
   #again(again) {
@@ -153,7 +154,8 @@ export class BatchRow extends Card {
 
   /** A name without the folder that stands above all of them. */
   #short(name) {
-    return name.startsWith(this.#batch.name) ? name.slice(this.#batch.name.length) : name;
+    const { name: folder } = this.#batch;
+    return folder.endsWith("/") && name.startsWith(folder) ? name.slice(folder.length) : name;
   }
 
   /** All digests at once, as `sha256sum --check` reads them. */

@@ -29,6 +29,7 @@ export class Batch {
   #supply = new Supply([]);
   #many = null;
   #pauses = new Pauses();
+  #forgetting = Promise.resolve();
 
   /**
    * @param {string} path the handler's
@@ -151,8 +152,10 @@ export class Batch {
     this.failures.add(file);
     const { code } = file.trouble;
     if (!file.token || ["superseded", "unanswered"].includes(code)) return; // another has it, or it may be stored
-    service.cancel(`${this.#path}/${file.token}`).catch(() => {}); // then it expires by itself
+    const url = `${this.#path}/${file.token}`;
     file.token = null;
+    // One at a time: a browser has few connections, and other uploads want them. What it fails at expires by itself.
+    this.#forgetting = this.#forgetting.then(() => service.cancel(url)).catch(() => {});
   }
 
   #become(state) {
@@ -164,9 +167,8 @@ export class Batch {
 
 const repeatable = ({ state, file }) => file !== null && ["failed", "cancelled"].includes(state);
 
-/** The folder they all come from, or how many they are. */
+/** The folder they all come from, or the first of what was chosen and how much else there is. */
 function title(files) {
-  const folders = new Set(files.map(({ name }) => name.split("/", 2)).map(([first, rest]) => (rest ? first : null)));
-  const [folder] = folders;
-  return folders.size === 1 && folder !== null ? `${folder}/` : `${files.length} files`;
+  const [first, ...others] = new Set(files.map(({ name }) => name.match(/^[^/]*\/?/)[0]));
+  return others.length ? `${first} and ${others.length} more` : first;
 }

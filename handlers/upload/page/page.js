@@ -135,7 +135,8 @@ function take({ files, hidden }) {
     else if (upload.resting && upload.state !== "stored") goOn(upload, each); // one at work has its file already
   }
   begin(fresh);
-  note(hidden.size ? `Hidden files are left out: ${hidden.size}. A name may not begin with a dot.` : "");
+  const nothing = files.length ? "" : "There is no file in it.";
+  note(hidden.size ? `Hidden files are left out: ${hidden.size}. A name may not begin with a dot.` : nothing);
   survey();
 }
 
