@@ -39,9 +39,7 @@ class Wire:
 
     def __init__(self, page: Page) -> None:
         self.sockets: list[str] = []
-        self.created = 0
-        self.unanswered: list[int] = []  # bytes of the files that wait for their answers
-        self.most_files = self.most_bytes = 0
+        self.created = self.unanswered = self.most_files = 0
         page.on("websocket", self._opened)
 
     def _opened(self, socket: WebSocket) -> None:
@@ -51,15 +49,14 @@ class Wire:
             socket.on("framereceived", self._received)
 
     def _sent(self, payload: bytes | str) -> None:
-        if isinstance(payload, str) and (message := json.loads(payload))["type"] == "create":
+        if isinstance(payload, str) and json.loads(payload)["type"] == "create":
             self.created += 1
-            self.unanswered.append(message["size"])
-            self.most_files = max(self.most_files, len(self.unanswered))
-            self.most_bytes = max(self.most_bytes, sum(self.unanswered))
+            self.unanswered += 1
+            self.most_files = max(self.most_files, self.unanswered)
 
     def _received(self, payload: bytes | str) -> None:
         if json.loads(payload)["type"] in ("stored", "error"):
-            self.unanswered.pop(0)
+            self.unanswered -= 1
 
 
 def choose_folder(page: Page, folder: Path) -> None:
@@ -91,18 +88,34 @@ def test_a_folder_goes_over_one_socket(browser: Browser, service: Service, tmp_p
 
 
 def test_bytes_in_flight_are_bounded(browser: Browser, service: Service, tmp_path: Path) -> None:
-    """Of files of 1 MiB at most 8 MiB wait for their answers; one of a byte more is no small file."""
-    files = [make(tmp_path, f"many full {at}.bin", MEBIBYTE) for at in range(16)]
+    """Where nothing is answered 8 MiB are sent and no more; a file of a byte more than 1 MiB is no small file."""
+    files = [make(tmp_path, f"many full {at}.bin", MEBIBYTE) for at in range(12)]
     larger = make(tmp_path, "many larger.bin", MEBIBYTE + 1)
+    heard: list[bytes | str] = []
     with page_of(browser) as page:
-        wire = Wire(page)
+        page.route_web_socket("**/upload", lambda socket: socket.on_message(lambda message: heard.append(message)))
         open_upload(page, f"{service.url}/upload")
         page.set_input_files("#files", [*files, larger])
-        expect_batch(page, "stored")
         expect_state(page, larger.name, "stored")
-    assert wire.created == len(files)
-    assert MEBIBYTE < wire.most_bytes <= IN_FLIGHT
-    assert contents(files, tmp_path).items() <= stored(service.directory()).items()
+        batch(page).locator("summary").click()
+        expect(batch(page).locator(".file[data-state=sending]")).to_have_count(IN_FLIGHT // MEBIBYTE)
+    assert sum(len(message) for message in heard if isinstance(message, bytes)) == IN_FLIGHT
+
+
+BEHIND = 'Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get: () => 2 ** 21 })'
+
+
+def test_bytes_that_wait_in_the_browser_are_watched(browser: Browser, service: Service, tmp_path: Path) -> None:
+    """While more than 1 MiB has not left the browser no file is sent behind another."""
+    files = make_tree(tmp_path / "many behind", 20)
+    with page_of(browser) as page:
+        wire = Wire(page)
+        page.add_init_script(BEHIND)
+        open_upload(page, f"{service.url}/upload")
+        page.set_input_files("#folder", tmp_path / "many behind")
+        expect_batch(page, "stored")
+    assert (wire.created, wire.most_files) == (20, 1)
+    assert stored(service.directory(), "many behind") == contents(files, tmp_path)
 
 
 def test_chosen_folder_keeps_its_names(browser: Browser, service: Service, tmp_path: Path) -> None:

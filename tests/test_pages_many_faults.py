@@ -227,6 +227,19 @@ def test_stop_sends_no_more(browser: Browser, service: Service, tmp_path: Path) 
     assert stored(service.directory(), tree.name) == contents(files, tmp_path)
 
 
+def test_stop_waits_for_no_connection(browser: Browser, service: Service, tmp_path: Path) -> None:
+    """Stopped before anything was sent there is nothing to wait for."""
+    files = [make(tmp_path, f"many held {at}.bin", 1000) for at in range(3)]
+    with relay_to(service.port) as relay, page_of(browser, expected=LOST) as page:
+        open_upload(page, f"{relay.url}/upload")
+        relay.hold_after(1)
+        page.set_input_files("#files", files)
+        expect_batch(page, "connecting")
+        batch(page).get_by_role("button", name="Stop").click()
+        expect_batch(page, "cancelled")
+        expect(batch(page).locator(".words")).to_have_text("0 of 3 files stored and verified · 3 not sent")
+
+
 def test_stop_while_the_service_is_away_claims_nothing(browser: Browser, tmp_path: Path) -> None:
     """Stopped without a connection: what was sent and not answered may be stored, and that is said."""
     files = make_tree(tmp_path / "tree", 300)

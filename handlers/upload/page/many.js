@@ -83,8 +83,9 @@ export class Many {
   }
 
   #fits(file) {
+    if (this.#sent.length === 0) return true;
     if (this.#resuming || this.#sent.length >= AT_ONCE || this.#socket.bufferedAmount > BUFFERED) return false;
-    return this.#sent.length === 0 || this.#inFlight + file.bytes.length <= IN_FLIGHT;
+    return this.#inFlight + file.bytes.length <= IN_FLIGHT;
   }
 
   #begin(file) {
