@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, WebSocket, WebSocketRoute, expect
 from tests.support.browser import CHROMIUM, LOST, chromium, drop, page_of
 from tests.support.relay import relay_to
 from tests.support.service import Service, running_service
-from tests.support.uploadpage import MEBIBYTE, expect_state, make, open_upload, row
+from tests.support.uploadpage import MEBIBYTE, batch, expect_batch, expect_state, make, open_upload, row
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
@@ -125,7 +125,8 @@ class TestUpload:
         with page_of(browser) as page:
             open_upload(page, f"{service.url}/upload")
             drop(page, "#zone", [single, empty, tmp_path / "browser tree"])
-            expect(page.locator(".upload[data-state=stored]")).to_have_count(len(files))
+            expect_batch(page, "stored")
+            expect(batch(page).locator(".words")).to_contain_text(f"{len(files)} files")
         for file in files:
             assert (service.directory() / file.relative_to(tmp_path)).read_bytes() == file.read_bytes()
 

@@ -2,11 +2,13 @@
 
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import PATIENCE
+from tests.support.outsider import digest
 
 expect.set_options(timeout=PATIENCE)
 MEBIBYTE = 1024 * 1024
@@ -23,6 +25,38 @@ def make(folder: Path, name: str, size: int) -> Path:
 def row(page: Page, name: str) -> Locator:
     """The upload that began with this name."""
     return page.locator(".upload").filter(has=page.locator(f".name:text-is('{name}')"))
+
+
+def make_tree(folder: Path, count: int) -> list[Path]:
+    """So many files of up to 20 KB, the first of them empty, in folders within folders."""
+    return [make(folder, f"part {at % 5}/deep {at % 3}/{at}.bin", at * 977 % 20_000) for at in range(count)]
+
+
+def batch(page: Page) -> Locator:
+    """The newest row of many small files."""
+    return page.locator(".batch").last
+
+
+def expect_batch(page: Page, state: str) -> None:
+    """Wait until many small files have come to this state."""
+    expect(batch(page)).to_have_attribute("data-state", state)
+
+
+def failures(page: Page) -> dict[str, str]:
+    """The files of it that have failed, and the code word of each."""
+    found = batch(page).locator(".failure").all()
+    return {row.locator(".file-name").inner_text(): row.locator(".code").inner_text() for row in found}
+
+
+def contents(files: Iterable[Path], folder: Path) -> dict[str, str]:
+    """The digests of these files, by the names that they have from this folder on."""
+    return {str(file.relative_to(folder)): digest(file.read_bytes()) for file in files}
+
+
+def stored(directory: Path, folder: str = "") -> dict[str, str]:
+    """The digests of all files that the service has published, in one folder of it if that is named."""
+    found = [path for path in (directory / folder).rglob("*") if path.is_file() and ".incoming" not in path.parts]
+    return contents(found, directory)
 
 
 def expect_state(page: Page, name: str, state: str) -> None:

@@ -1,10 +1,13 @@
 /** The page: files in, uploads into the queue, rows on the screen, and what this browser remembers. */
 
+import { Batch } from "./batch.js";
+import { BatchRow } from "./batch-row.js";
 import { dropped, chosen } from "./files.js";
 import { Queue } from "./queue.js";
 import { forget, recall, remember } from "./remembered.js";
 import { Row } from "./row.js";
 import { ask } from "./service.js";
+import { SMALL } from "./small-file.js";
 import { Trouble } from "./trouble.js";
 import { Upload } from "./upload.js";
 
@@ -14,12 +17,15 @@ const path = document.documentElement.dataset.path;
 const single = location.pathname === path ? null : location.pathname; // the page of one upload
 const find = (id) => document.getElementById(id);
 const input = find("files");
+const folder = find("folder");
 const queue = new Queue(AT_ONCE);
-const uploads = new Map(); // upload → its row
+const batches = new Queue(1); // all small files of a choice go over one socket
+const rows = new Map(); // upload or batch → its row
 let chosenFor = null; // the upload whose button opened the file dialog
 
-const working = () => [...uploads.keys()].filter((upload) => !upload.resting);
-const unfinished = () => [...uploads.keys()].filter(({ state }) => state !== "stored" && state !== "cancelled");
+const working = () => [...rows.keys()].filter((work) => !work.resting);
+const unfinished = () =>
+  [...rows.keys()].filter((work) => work instanceof Upload && !["stored", "cancelled"].includes(work.state));
 
 function add(upload) {
   const start = () => {
@@ -32,84 +38,123 @@ function add(upload) {
     again: start,
     back: start,
     cancel: () => upload.cancel(),
-    dismiss: () => dismiss(upload),
+    dismiss: () => {
+      if (upload.url) forget(path, upload.url);
+      dismiss(upload);
+    },
   });
-  uploads.set(upload, row);
-  find("rows").append(row.element);
-  follow(upload, row);
+  let { url } = upload;
+  show(upload, row, () => {
+    if (upload.url && upload.url !== url) remember(path, upload);
+    if (url && (!upload.url || ["stored", "cancelled"].includes(upload.state))) forget(path, url);
+    ({ url } = upload);
+  });
   return upload;
 }
 
+function addBatch(batch) {
+  const row = new BatchRow(batch, path, {
+    now: () => batch.hurry(),
+    again: () => {
+      batch.enqueue();
+      batches.add(batch);
+    },
+    stop: () => batch.stop(),
+    dismiss: () => dismiss(batch),
+  });
+  show(batch, row, () => {});
+  return batch;
+}
+
 /** Keeps the row, the memory and the listener's ear up to date. */
-function follow(upload, row) {
-  let { state, url } = upload;
+function show(work, row, noticed) {
+  rows.set(work, row);
+  find("rows").append(row.element);
+  let { state } = work;
   let drawing = null;
   const draw = () => {
     drawing = null;
     row.draw();
     survey();
   };
-  upload.onchange = () => {
-    if (upload.url && upload.url !== url) remember(path, upload);
-    if (url && (!upload.url || ["stored", "cancelled"].includes(upload.state))) forget(path, url);
-    if (upload.state !== state) tell(upload);
-    ({ state, url } = upload);
+  work.onchange = () => {
+    noticed();
+    if (work.state !== state) tell(work);
+    ({ state } = work);
     drawing ??= setTimeout(draw, DRAWING);
   };
 }
 
 function tell({ name, state, trouble }) {
-  const words = { stored: "stored and verified", cancelled: "cancelled" }[state] ?? trouble?.words;
-  if (words) find("news").textContent = `${name}: ${words}`;
+  const words = { stored: "stored and verified", cancelled: "cancelled", failed: "some have failed" };
+  const said = trouble?.words ?? words[state];
+  if (said) find("news").textContent = `${name}: ${said}`;
 }
 
 /** What concerns all uploads together: the list's frame and the window's title. */
 function survey() {
   const busy = working();
-  find("uploads").hidden = uploads.size === 0;
-  if (single) headline([...uploads.keys()][0]);
-  const [received, size] = ["received", "size"].map((key) => busy.reduce((sum, upload) => sum + upload[key], 0));
+  find("uploads").hidden = rows.size === 0;
+  if (single) headline([...rows.keys()][0]);
+  const [received, size] = ["received", "size"].map((key) => busy.reduce((sum, work) => sum + work[key], 0));
   const percent = size ? `${Math.floor((100 * received) / size)} % · ` : "";
   document.title = `${percent}Upload · Jackfield`;
 }
 
-function dismiss(upload) {
-  const { element } = uploads.get(upload);
-  if (upload.url) forget(path, upload.url);
+function dismiss(work) {
+  const { element } = rows.get(work);
   const next = element.nextElementSibling ?? element.previousElementSibling;
   (next?.querySelector("button:not([hidden])") ?? find("choose")).focus();
   element.remove();
-  uploads.delete(upload);
+  rows.delete(work);
   survey();
 }
 
 function choose(upload = null) {
   chosenFor = upload;
   input.multiple = upload === null;
-  input.value = ""; // so that the same file can be chosen twice
-  input.click();
+  pick(input);
+}
+
+function pick(dialog) {
+  dialog.value = ""; // so that the same file can be chosen twice
+  dialog.click();
 }
 
 /** Whether a file is, by all that can be told without reading it, the one that upload was begun with. */
-const matches = (upload, { file, name }) =>
-  upload.name === name && upload.size === file.size && upload.modified === file.lastModified;
+const matches = (upload, { file, name, size }) =>
+  upload.name === name && upload.size === size && upload.modified === file?.lastModified;
 
-/** Each file goes to the upload it was chosen for, or that waits for it, or begins a new one. */
-function take(named) {
+/** Each file goes to the upload it was chosen for, or that waits for it; the others begin new ones. */
+function take({ files, hidden }) {
   const waiting = unfinished();
-  for (const each of named) {
+  const fresh = [];
+  for (const each of files) {
     const upload = chosenFor ?? waiting.find((known) => single || matches(known, each));
-    if (!upload) start(each);
-    else if (upload.resting && upload.state !== "stored") goOn(upload, each.file); // one at work has its file already
+    if (!upload) fresh.push(each);
+    else if (upload.resting && upload.state !== "stored") goOn(upload, each); // one at work has its file already
   }
+  begin(fresh);
+  const nothing = files.length ? "" : "There is no file in it.";
+  note(hidden.size ? `Hidden files are left out: ${hidden.size}. A name may not begin with a dot.` : nothing);
   survey();
 }
 
-function start({ file, name }) {
-  queue.add(add(new Upload(path, { file, name, size: file.size, modified: file.lastModified })));
+/** Small files go together; one alone is an upload as large ones are. What cannot be read is told among the small. */
+function begin(fresh) {
+  const [light, heavy] = [true, false].map((small) => fresh.filter(({ size }) => size <= SMALL === small));
+  const together = light.length > 1 || light.some(({ trouble }) => trouble);
+  if (together) batches.add(addBatch(new Batch(path, light)));
+  for (const { file, name, size } of together ? heavy : fresh) {
+    queue.add(add(new Upload(path, { file, name, size, modified: file.lastModified })));
+  }
 }
 
-function goOn(upload, file) {
+function goOn(upload, { file, trouble }) {
+  if (trouble) {
+    upload.refuse(trouble);
+    return;
+  }
   if (upload.size !== null && upload.size !== file.size) {
     const detail = `It is another file: it has ${file.size} bytes, and this upload wants ${upload.size}.`;
     upload.refuse(new Trouble("other_file", detail));
@@ -120,9 +165,20 @@ function goOn(upload, file) {
   queue.add(upload);
 }
 
+function note(words) {
+  find("note").hidden = !words;
+  find("note").textContent = find("news").textContent = words;
+}
+
 function listen() {
   find("choose").addEventListener("click", () => choose());
   input.addEventListener("change", () => take(chosen(input.files)));
+  find("choose-folder").hidden = !("webkitdirectory" in folder); // a telephone may have no folders to choose
+  find("choose-folder").addEventListener("click", () => {
+    chosenFor = null;
+    pick(folder);
+  });
+  folder.addEventListener("change", () => take(chosen(folder.files)));
   addEventListener("dragover", (event) => {
     event.preventDefault();
     find("zone").classList.add("over");
@@ -132,11 +188,7 @@ function listen() {
     event.preventDefault();
     find("zone").classList.remove("over");
     chosenFor = null;
-    try {
-      take(await dropped(event.dataTransfer));
-    } catch (error) {
-      find("zone-words").textContent = find("news").textContent = `That could not be read: ${error.message}`;
-    }
+    take(await dropped(event.dataTransfer, (count) => note(`Looks through the folders: ${count} files so far.`)));
   });
   addEventListener("online", () => working().forEach((upload) => upload.hurry()));
   addEventListener("beforeunload", (event) => {

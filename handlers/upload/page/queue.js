@@ -1,4 +1,4 @@
-/** Lets a few uploads run at once, the others in the order they came. */
+/** Lets a few run at once, the others in the order they came. */
 
 export class Queue {
   #most;
@@ -10,23 +10,23 @@ export class Queue {
     this.#most = most;
   }
 
-  /** @param {import("./upload.js").Upload} upload one that is queued; one that rests before its turn is left out */
-  add(upload) {
-    this.#waiting.push(upload);
+  /** @param {{state: string, run: () => Promise<void>}} work that is queued; what rests before its turn is left out */
+  add(work) {
+    this.#waiting.push(work);
     this.#next();
   }
 
   #next() {
     while (this.#running < this.#most && this.#waiting.length) {
-      const upload = this.#waiting.shift();
-      if (upload.state === "queued") this.#run(upload);
+      const work = this.#waiting.shift();
+      if (work.state === "queued") this.#run(work);
     }
   }
 
-  async #run(upload) {
+  async #run(work) {
     this.#running += 1;
     try {
-      await upload.run();
+      await work.run();
     } finally {
       this.#running -= 1;
       this.#next();

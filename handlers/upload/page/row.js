@@ -1,6 +1,7 @@
 /** One upload as the page shows it: its bar, what it does in words, its buttons, and in the end its receipt. */
 
 import { bytes, duration, minute } from "../app/format.js";
+import { Card, label } from "./card.js";
 import { Rate } from "./rate.js";
 
 const BUTTONS = {
@@ -16,80 +17,55 @@ const SAID_ALREADY = ["lost", "superseded"]; // their detail says no more than t
 const TICKING = ["sending", "waiting"]; // their words change although nothing happens
 const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken"];
 
-/** Many rows have the same buttons: to those who cannot see the row, each says whose it is. */
-function label(button, words, { name }) {
-  button.textContent = words;
-  button.setAttribute("aria-label", `${words}: ${name}`);
-}
-
-export class Row {
-  element;
+export class Row extends Card {
   #upload;
   #rate = new Rate();
-  #tick = null;
 
   /**
    * @param {import("./upload.js").Upload} upload
    * @param {Record<string, () => void>} actions what its buttons do, by their names; `copy` is the row's own
    */
   constructor(upload, actions) {
+    super("row", upload, actions);
     this.#upload = upload;
-    this.element = document.getElementById("row").content.firstElementChild.cloneNode(true);
-    this.#part("name").textContent = upload.name;
-    for (const button of this.element.querySelectorAll("button")) {
-      label(button, button.textContent, upload);
-      button.addEventListener("click", () => (button.dataset.act === "copy" ? this.#copy() : actions[button.dataset.act]()));
-    }
+    this.actions = { ...actions, copy: () => this.#copy() };
     this.draw();
   }
 
-  draw() {
+  fill() {
     const { state } = this.#upload;
-    const held = this.element.contains(document.activeElement) ? document.activeElement : null;
-    this.element.dataset.state = state;
-    this.#follow(state);
+    if (state === "sending") this.#rate.note(this.#upload.received);
+    else this.#rate.reset();
     this.#bar(BARS.includes(state));
-    this.#part("words").textContent = this.#words();
+    this.part("words").textContent = this.#words();
     this.#detail();
     this.#receipt();
     this.#link();
-    for (const button of this.element.querySelectorAll("[data-act]:not([data-act=copy])")) {
-      button.hidden = !this.#offers(button.dataset.act);
-    }
-    // A button that went away under the keyboard hands its place to the next one.
-    if (held?.hidden) this.element.querySelector("button:not([hidden])")?.focus();
+  }
+
+  get ticking() {
+    return TICKING.includes(this.#upload.state);
   }
 
   /** What failed before the service knew of it can only be dismissed, what it knows of only be cancelled. */
-  #offers(act) {
+  offers(act) {
     const { state, url } = this.#upload;
+    if (act === "copy") return true; // it stands in the receipt, and comes and goes with that
     if (state === "failed" && act === (url ? "dismiss" : "cancel")) return false;
     return (BUTTONS[state] ?? AT_WORK).includes(act);
   }
 
-  #part(name) {
-    return this.element.querySelector(`.${name}`);
-  }
-
-  #follow(state) {
-    if (state === "sending") this.#rate.note(this.#upload.received);
-    else this.#rate.reset();
-    const ticking = TICKING.includes(state);
-    if (ticking && !this.#tick) this.#tick = setInterval(() => this.draw(), 1000);
-    if (!ticking && this.#tick) this.#tick = clearInterval(this.#tick);
-  }
-
   #bar(visible) {
     const { size, received, durable } = this.#upload;
-    const bar = this.#part("bar");
+    const bar = this.part("bar");
     bar.hidden = !visible || size === null;
     if (bar.hidden) return;
     const percent = (count) => (size ? (100 * count) / size : 0);
     bar.setAttribute("aria-label", this.#upload.name);
     bar.setAttribute("aria-valuenow", Math.floor(percent(received)));
     bar.setAttribute("aria-valuetext", `${bytes(received)} of ${bytes(size)}, ${bytes(durable)} safe on disk`);
-    this.#part("received").style.width = `${percent(received)}%`;
-    this.#part("durable").style.width = `${percent(durable)}%`;
+    this.part("received").style.width = `${percent(received)}%`;
+    this.part("durable").style.width = `${percent(durable)}%`;
   }
 
   #words() {
@@ -135,15 +111,15 @@ export class Row {
   #detail() {
     const { trouble } = this.#upload;
     const shown = Boolean(trouble?.detail) && !SAID_ALREADY.includes(trouble.code);
-    this.#part("detail").hidden = !shown;
+    this.part("detail").hidden = !shown;
     if (!shown) return;
-    this.#part("detail-text").textContent = trouble.detail;
-    this.#part("code").textContent = trouble.code;
+    this.part("detail-text").textContent = trouble.detail;
+    this.part("code").textContent = trouble.code;
   }
 
   #link() {
     const { url, receipt } = this.#upload;
-    const link = this.#part("link");
+    const link = this.part("link");
     link.hidden = url === null || url === location.pathname;
     if (url) link.href = url;
     link.textContent = receipt ? "Receipt" : "Its own page";
@@ -151,17 +127,17 @@ export class Row {
 
   #receipt() {
     const { receipt, name } = this.#upload;
-    this.#part("receipt").hidden = !receipt;
+    this.part("receipt").hidden = !receipt;
     if (!receipt) return;
-    this.#part("sha256").textContent = receipt.sha256;
-    this.#part("name").textContent = receipt.name;
-    this.#part("renamed").hidden = receipt.name === name;
-    this.#part("renamed").textContent = `“${name}” was taken, so it was stored under this name.`;
+    this.part("sha256").textContent = receipt.sha256;
+    this.part("name").textContent = receipt.name;
+    this.part("renamed").hidden = receipt.name === name;
+    this.part("renamed").textContent = `“${name}” was taken, so it was stored under this name.`;
   }
 
   /** Selects the digest first: where a page may not write to the clipboard, the keyboard still can. */
   async #copy() {
-    getSelection().selectAllChildren(this.#part("sha256"));
+    getSelection().selectAllChildren(this.part("sha256"));
     const button = this.element.querySelector("[data-act=copy]");
     const done = await navigator.clipboard?.writeText(this.#upload.receipt.sha256).then(
       () => true,

@@ -4,10 +4,9 @@
  */
 
 import { socketUrl } from "../app/socket.js";
+import { Silence, SILENCE, STORING } from "./silence.js";
 import { Trouble } from "./trouble.js";
 
-const SILENCE = 30_000; // milliseconds without a word while one is owed: a dead link tells nobody
-const STORING = 120_000; // the same when all has arrived: to make much safe on a slow disk takes a while
 const READ = 4 * 1024 * 1024; // bytes of the file in memory at once
 const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
 
@@ -17,8 +16,7 @@ export class Session {
   #report;
   #socket;
   #outcome = Promise.withResolvers();
-  #watch;
-  #heardAt = performance.now();
+  #silence;
   #owed = true; // the service has to say something: ready, an ack, the receipt
   #ended = false; // `end` was said
   #limits = null; // of `ready`: {piece, window}, once the bytes before `sent` are known to be ours
@@ -41,7 +39,10 @@ export class Session {
     this.#socket.onmessage = ({ data }) => this.#guard(this.#heard(data));
     this.#socket.onclose = (event) => this.#outcome.reject(Trouble.fromClose(event, this.#error));
     digest.onprogress = () => this.#guard(this.#pump());
-    this.#watch = setInterval(() => this.#listen(), SILENCE / 6);
+    this.#silence = new Silence(
+      () => this.#patience(),
+      (trouble) => this.#outcome.reject(trouble),
+    );
   }
 
   /** @returns {Promise<{name: string, size: number, sha256: string}>} the receipt, once it is there */
@@ -55,7 +56,7 @@ export class Session {
 
   /** Leaves the upload as it is: a close is never an end. */
   close() {
-    clearInterval(this.#watch);
+    this.#silence.close();
     this.#digest.onprogress = () => {};
     this.#socket.onmessage = null;
     this.#socket.close();
@@ -68,7 +69,7 @@ export class Session {
 
   async #heard(data) {
     const message = JSON.parse(data);
-    this.#heardAt = performance.now();
+    this.#silence.restart();
     if (message.type === "ready") await this.#ready(message);
     else if (message.type === "ack") await this.#ack(message);
     else if (message.type === "stored") this.#outcome.resolve(message);
@@ -148,12 +149,11 @@ export class Session {
 
   #await() {
     this.#owed = true;
-    this.#heardAt = performance.now();
+    this.#silence.restart();
   }
 
-  #listen() {
-    const patience = this.#ended && this.#acked === this.#file.size ? STORING : SILENCE;
-    if (!this.#owed || performance.now() - this.#heardAt < patience) return;
-    this.#outcome.reject(new Trouble("lost", "The service has fallen silent.", { passing: true }));
+  #patience() {
+    if (!this.#owed) return Infinity;
+    return this.#ended && this.#acked === this.#file.size ? STORING : SILENCE;
   }
 }

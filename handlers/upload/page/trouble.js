@@ -22,6 +22,7 @@ const WORDS = new Map([
   ["too_large", "This is larger than the service takes."],
   ["too_many_connections", "The service is busy."],
   ["too_many_uploads", "The service has too many unfinished uploads."],
+  ["unanswered", "It was sent, and the connection was lost before the answer came. It may be stored."],
   ["unknown_upload", "There is no such upload any more: it was cancelled, has expired, or was finished long ago."],
   ["unreachable", "The service cannot be reached."],
   ["unreadable", "The file cannot be read: it was changed or moved. Choose it again."],
@@ -62,6 +63,11 @@ export class Trouble extends Error {
       passing: PASSING_STATUSES.has(response.status),
       after: Number(response.headers.get("Retry-After")) || 0,
     });
+  }
+
+  /** From an error message about one of many files. @param {{status: number, code: string, detail: string}} message */
+  static fromMessage({ status, code, detail }) {
+    return new Trouble(code, detail, { passing: PASSING_STATUSES.has(status) });
   }
 
   /** From the end of a socket and the error message before it, if there was one. @param {CloseEvent} event */

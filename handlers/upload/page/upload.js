@@ -4,12 +4,10 @@
  */
 
 import { Digest } from "./digest.js";
+import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
 import { Session } from "./session.js";
 import { Trouble } from "./trouble.js";
-
-const FIRST_PAUSE = 0.5; // seconds before the first new attempt; doubled for each one after it
-const LONGEST_PAUSE = 30;
 
 /**
  * parked: no file yet · queued · connecting, checking, sending, finishing: at work · waiting: to try again ·
@@ -32,8 +30,7 @@ export class Upload {
   #stop = new AbortController();
   #session = null;
   #digest = null;
-  #pauses = 0; // in a row without progress
-  #hurry = () => {};
+  #pauses = new Pauses();
 
   /**
    * @param {string} path the handler's
@@ -70,7 +67,7 @@ export class Upload {
 
   /** Do not wait any longer for the next attempt. */
   hurry() {
-    this.#hurry();
+    this.#pauses.hurry();
   }
 
   /** What the service says of it. @param {Awaited<ReturnType<typeof service.ask>>} facts */
@@ -93,7 +90,7 @@ export class Upload {
     this.#stop.abort();
     this.#session?.close();
     this.#digest?.close();
-    this.#hurry();
+    this.#pauses.hurry();
     if (!this.url) return;
     try {
       await service.cancel(this.url);
@@ -139,7 +136,7 @@ export class Upload {
   }
 
   #progress({ received = this.received, durable = this.durable, doing = this.state }) {
-    if (received > this.received) this.#pauses = 0;
+    if (received > this.received) this.#pauses.progressed();
     Object.assign(this, { received, durable: Math.min(durable, received) });
     this.#become(doing);
   }
@@ -157,16 +154,10 @@ export class Upload {
   }
 
   async #pause(least) {
-    const most = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#pauses);
-    this.#pauses += 1;
-    // Jitter: a thousand pages that lost the service together must not come back together.
-    const seconds = Math.max(least, most * (0.5 + Math.random() / 2));
-    this.retryAt = Date.now() + seconds * 1000;
+    const over = this.#pauses.begin(least);
+    this.retryAt = this.#pauses.until;
     this.#become("waiting");
-    await new Promise((resolve) => {
-      this.#hurry = resolve;
-      setTimeout(resolve, seconds * 1000);
-    });
+    await over;
   }
 
   #become(state) {

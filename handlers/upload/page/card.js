@@ -1,0 +1,64 @@
+/** A panel in the list that shows one piece of work: what all such panels have in common. */
+
+/** Many have the same buttons: to those who cannot see the panel, each says whose it is. */
+export function label(button, words, { name }) {
+  button.textContent = words;
+  button.setAttribute("aria-label", `${words}: ${name}`);
+}
+
+export class Card {
+  element;
+  #work;
+  #buttons;
+  #tick = null;
+
+  /**
+   * @param {string} template the id of its template
+   * @param {{name: string, state: string}} work what it shows
+   * @param {Record<string, () => void>} actions what its buttons do, by their names
+   */
+  constructor(template, work, actions) {
+    this.#work = work;
+    this.actions = actions;
+    this.element = document.getElementById(template).content.firstElementChild.cloneNode(true);
+    this.part("name").textContent = work.name;
+    this.#buttons = [...this.element.querySelectorAll("button")];
+    for (const button of this.#buttons) {
+      label(button, button.textContent, work);
+      button.addEventListener("click", () => this.actions[button.dataset.act]());
+    }
+  }
+
+  /** The element of this class in it. */
+  part(name) {
+    return this.element.querySelector(`.${name}`);
+  }
+
+  draw() {
+    const held = this.element.contains(document.activeElement) ? document.activeElement : null;
+    this.element.dataset.state = this.#work.state;
+    this.#follow();
+    this.fill();
+    for (const button of this.#buttons) button.hidden = !this.offers(button.dataset.act);
+    // A button that went away under the keyboard hands its place to the next one.
+    if (held?.hidden) this.element.querySelector("button:not([hidden])")?.focus();
+  }
+
+  /** Shows what only this kind of panel has. */
+  fill() {}
+
+  /** Whether its words change although nothing happens. */
+  get ticking() {
+    return false;
+  }
+
+  /** @param {string} act the name of a button @returns {boolean} whether there is a use for it now */
+  offers(act) {
+    return act in this.actions;
+  }
+
+  #follow() {
+    if (this.ticking) this.#tick ??= setInterval(() => this.draw(), 1000);
+    else if (this.#tick) this.#tick = clearInterval(this.#tick);
+  }
+}

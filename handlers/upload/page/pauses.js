@@ -1,0 +1,38 @@
+/** The pauses between attempts: each longer than the one before, until there is progress again. */
+
+const FIRST = 0.5; // seconds before the first new attempt; doubled for each one after it
+const LONGEST = 30;
+
+export class Pauses {
+  #inARow = 0;
+  #hurry = () => {};
+
+  /** When the pause ends by itself, in milliseconds of `Date.now()`. */
+  until = 0;
+
+  /** There was progress: the next pause is a short one. */
+  progressed() {
+    this.#inARow = 0;
+  }
+
+  /**
+   * @param {number} least seconds that the service has asked for
+   * @returns {Promise<void>} the end of the pause; `until` is set when this returns
+   */
+  begin(least) {
+    const most = Math.min(LONGEST, FIRST * 2 ** this.#inARow);
+    this.#inARow += 1;
+    // Jitter: a thousand pages that lost the service together must not come back together.
+    const milliseconds = 1000 * Math.max(least, most * (0.5 + Math.random() / 2));
+    this.until = Date.now() + milliseconds;
+    return new Promise((resolve) => {
+      this.#hurry = resolve;
+      setTimeout(resolve, milliseconds);
+    });
+  }
+
+  /** Ends the pause now, if there is one. */
+  hurry() {
+    this.#hurry();
+  }
+}
