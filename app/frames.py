@@ -87,6 +87,17 @@ def control_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, len(payload))) + payload
 
 
+def text_frame(text: str) -> bytes:
+    """A server's whole text message in one frame."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | TEXT, size)) + payload
+    if size < 65536:
+        return bytes((0x80 | TEXT, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((0x80 | TEXT, 127)) + size.to_bytes(8, "big") + payload
+
+
 def masked_close(payload: bytes) -> bytes:
     """A client's Close frame with this payload, as it would have come over the wire (mask key 0)."""
     return bytes((0x80 | CLOSE, 0x80 | len(payload), 0, 0, 0, 0)) + payload

@@ -6,7 +6,7 @@ While one file is being made safe the next ones come in, so that their syncs are
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
@@ -16,6 +16,7 @@ from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
 from handlers.upload.acks import Acks
 from handlers.upload.answers import Answers, Slot
+from handlers.upload.arrived import Arrived
 from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
@@ -24,9 +25,6 @@ from handlers.upload.settings import UploadOptions
 from handlers.upload.socket import BATCH, GRACE, LAST_TURN, PATIENCE
 from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
-
-SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
-BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
 
 log = structlog.get_logger()
 
@@ -66,7 +64,7 @@ class ManySocket:
 
     async def _step(self) -> None:
         self._end_what_was_taken_over()
-        await self._wait_for_room()
+        await self._answers.room(self._options.idle_timeout)
         owed = self._others_unanswered()
         try:
             item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH)
@@ -78,23 +76,13 @@ class ManySocket:
             raise Failure(IDLE, failure.detail) from None
         await self._use(item)
 
-    async def _wait_for_room(self) -> None:
-        answers, limit = self._answers, self._options.idle_timeout
-        while answers.unanswered >= SLOTS or answers.unsaid > BACKLOG:
-            try:
-                async with asyncio.timeout(limit):
-                    await self._connection.interruptible(answers.progress())
-            except TimeoutError:
-                if answers.unheard:
-                    raise Failure(IDLE, f"No answer was read within {limit:g} s.") from None
-
     async def _use(self, item: Batch | str) -> None:
         if isinstance(item, Batch):
             await self._bytes(item)
             return
         match messages.parse_many(item):
             case Create(promise):
-                await self._begin(lambda: self._create(promise))
+                await self._begin_or_store(promise)
             case Resume(token):
                 await self._begin(lambda: self._find(token), token)
             case End() | Restart() as message:
@@ -140,10 +128,7 @@ class ManySocket:
         self, get: Callable[[], Awaitable[tuple[str, OpenUpload | Kept]]], token: str | None = None
     ) -> None:
         """Get its upload, hold it, say `ready`; or say what was wrong with it."""
-        if self._current is not None:
-            early = Failure(INCOMPLETE, "The next upload came before the end of this one.")
-            self._fail(self._current, self._current.ending or early)
-        self._current, self._discarding = None, True
+        self._leave_current()
         slot = self._answers.slot(token)
         try:
             slot.token, found = await get()
@@ -157,23 +142,55 @@ class ManySocket:
             self._current, self._discarding = slot, False
             self._ready(slot)
 
+    def _leave_current(self) -> None:
+        """The next request is here. Until it has its upload there is none that bytes could be for."""
+        if self._current is not None:
+            early = Failure(INCOMPLETE, "The next upload came before the end of this one.")
+            self._fail(self._current, self._current.ending or early)
+        self._current, self._discarding = None, True
+
     async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
         slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer)
-        ended: Callable[[Failure], None] = lambda failure: self._ended(slot, failure)  # noqa: E731
-        slot.session = Session(upload, self._options, self._results, ended, slot.moved)
+        slot.session = self._session(slot, upload)
         await slot.session.hold()
         return upload.receipt
+
+    def _session(self, slot: Slot, upload: OpenUpload) -> Session:
+        return Session(upload, self._options, self._results, partial(self._ended, slot), slot.moved)
 
     def _ready(self, slot: Slot) -> None:
         assert slot.session is not None
         assert slot.token is not None
-        upload, options = slot.session.upload, self._options
-        text = messages.ready(
-            slot.token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
-        )
-        self._answers.say(slot, text)
+        self._answers.say(slot, slot.session.greeting(slot.token))
         if slot.acks is not None:
             slot.acks.begin()
+
+    # -- a small file that is here whole
+
+    async def _begin_or_store(self, promise: Promise) -> None:
+        """A small file of which all is here already needs no conversation, only its answers."""
+        here = Arrived(promise, lambda most: self._connection.stream.ready(1, most))
+        if here.end is not None:
+            await self._store(promise, here.data, here.end)
+            return
+        await self._begin(lambda: self._create(promise))
+        for item in here.items:
+            await self._use(item)
+
+    async def _store(self, promise: Promise, data: bytes, end: End) -> None:
+        self._leave_current()
+        slot = self._answers.slot(None)
+        try:
+            slot.token, upload = await self._create(promise)
+            slot.session = self._session(slot, upload)
+            ready = slot.session.greeting(slot.token)
+            await slot.session.fill(data)  # nobody else comes between: the token is not told yet
+        except Failure as failure:
+            self._fail(slot, failure)
+        else:
+            self._discarding = False
+            self._answers.say(slot, ready)
+            self._finish(slot, slot.session, end.sha256)
 
     # -- what belongs to the current one
 
@@ -206,9 +223,12 @@ class ManySocket:
             self._ready(slot)
         elif isinstance(effect, Finish):
             self._current = None
-            finishing = slot.session.finish(effect.sha256, self._uploads.stored)
-            self._finishing.add(finishing)
-            finishing.add_done_callback(lambda task: self._concluded(slot, task))
+            self._finish(slot, slot.session, effect.sha256)
+
+    def _finish(self, slot: Slot, session: Session, sha256: str | None) -> None:
+        finishing = session.finish(sha256, self._uploads.stored)
+        self._finishing.add(finishing)
+        finishing.add_done_callback(lambda task: self._concluded(slot, task))
 
     def _taking(self, what: str) -> Slot | None:
         """Which slot the bytes are for; None while they are thrown away. Raises `bad_message` before any request."""
@@ -247,7 +267,8 @@ class ManySocket:
         assert slot.token is not None
         if not slot.done:
             self._answers.say(slot, messages.stored(slot.token, receipt), done=True)
-            self._release(slot, None)
+            if slot.session is not None:
+                slot.session.stored()
 
     def _fail(self, slot: Slot, failure: Failure) -> None:
         """It failed, for itself alone: the socket goes on with the next request."""

@@ -87,6 +87,10 @@ class OpenUpload:
                 self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
             self._writer = session
 
+    def hold_new(self, session: Holder) -> None:
+        """Take over, without waiting, what was created just now: nobody else can know of it yet."""
+        self.session = self._writer = session
+
     async def release(self, session: Holder) -> None:
         """The session is over: make durable what it brought, and let go of the file.
 
