@@ -28,9 +28,8 @@ class Slot:
         self.token = token
         self.texts: deque[str] = deque()  # what is to be said, as soon as it is this slot's turn
         self.done = False  # nothing more will be
-        self.session: Session | None = None
+        self.session: Session | None = None  # until it is let go
         self.acks: Acks | None = None
-        self.released = False
         self.ending: Failure | None = None  # it is taken over, and ends when what has arrived is used
 
     def moved(self) -> None:

@@ -10,29 +10,28 @@ from handlers.upload.small import SMALL
 class Arrived:
     """What stands behind a `create` and can be had without waiting; `take` gives at most so many bytes, or a text.
 
-    Where it is all that belongs to the file `end` is there, and `data` has the bytes. Else `items` are what was
-    taken, to be used like any others.
+    Where it is all that belongs to a small file of at most `limit` bytes, `end` is there and `data` has the bytes.
+    Else `items` are what was taken, to be used like any others.
     """
 
-    def __init__(self, promise: Promise, take: Callable[[int], Batch | str | None]) -> None:
+    def __init__(self, promise: Promise, limit: int, take: Callable[[int], Batch | str | None]) -> None:
         self.items: list[Batch | str] = []
         self.data = b""
         self.end: End | None = None
-        size = promise.size
-        if size is not None and size <= SMALL:
-            self._look(size, take)
+        most = min(SMALL, limit) if promise.size is None else promise.size
+        if most <= SMALL:
+            self._look(promise.size, most, take)
 
-    def _look(self, size: int, take: Callable[[int], Batch | str | None]) -> None:
-        batch = take(size) if size else None
-        if isinstance(batch, str) or (size and (batch is None or batch.size < size)):
-            self.items = [] if batch is None else [batch]
-            return
-        text = take(1)
-        self.end = _end(text)
-        if self.end is None:
+    def _look(self, size: int | None, most: int, take: Callable[[int], Batch | str | None]) -> None:
+        item = take(max(most, 1))
+        batch, text = (item, take(1)) if isinstance(item, Batch) else (None, item)
+        data = b"" if batch is None else b"".join(batch.views)
+        end = _end(text)
+        if end is None or size not in (None, len(data)):
             self.items = [item for item in (batch, text) if item is not None]
-        elif batch is not None:
-            self.data = b"".join(batch.views)
+            return
+        self.data, self.end = data, end
+        if batch is not None:
             batch.release()
 
 

@@ -1,12 +1,12 @@
-"""A socket on `/upload`: many files, one after the other, without waiting for answers.
+"""A socket on `/upload`: many files, one after the other, without waiting for answers (see `answers`).
 
-While one file is being made safe the next ones come in, so that their syncs are shared. The answers
-(see `answers`) are given in the order of the requests.
+While one file is being made safe the next ones come in, so that their syncs are shared.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import structlog
 from prometheus_client import Counter
@@ -25,6 +25,8 @@ from handlers.upload.settings import UploadOptions
 from handlers.upload.socket import BATCH, GRACE, LAST_TURN, PATIENCE
 from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
+
+_TURN: Final = 16  # small files that are taken before others have their turn: about 2 ms
 
 log = structlog.get_logger()
 
@@ -107,19 +109,17 @@ class ManySocket:
     # -- a request
 
     async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
-        created = await self._room_for(promise)
-        self._results.labels("created").inc()
-        return created
-
-    async def _room_for(self, promise: Promise) -> tuple[str, OpenUpload]:
         while True:
             try:
-                return await self._uploads.create(promise, lazily=True)
+                created = await self._uploads.create(promise, lazily=True)
             except Failure as failure:
                 # Nobody who ended each of them has too many: what is in the way is stored in a moment.
                 if failure.kind is not TOO_MANY_UPLOADS or not self._finishing:
                     raise
-            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                self._results.labels("created").inc()
+                return created
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         return token, await self._uploads.find(token)
@@ -169,7 +169,7 @@ class ManySocket:
 
     async def _begin_or_store(self, promise: Promise) -> None:
         """A small file of which all is here already needs no conversation, only its answers."""
-        here = Arrived(promise, lambda most: self._connection.stream.ready(1, most))
+        here = Arrived(promise, self._options.max_size, lambda most: self._connection.stream.ready(1, most))
         if here.end is not None:
             await self._store(promise, here.data, here.end)
             return
@@ -191,6 +191,8 @@ class ManySocket:
             self._discarding = False
             self._answers.say(slot, ready)
             self._finish(slot, slot.session, end.sha256)
+            if self._answers.unanswered % _TURN == 0:
+                await asyncio.sleep(0)
 
     # -- what belongs to the current one
 
@@ -267,8 +269,9 @@ class ManySocket:
         assert slot.token is not None
         if not slot.done:
             self._answers.say(slot, messages.stored(slot.token, receipt), done=True)
-            if slot.session is not None:
-                slot.session.stored()
+            session, slot.session = slot.session, None
+            if session is not None:
+                session.stored()
 
     def _fail(self, slot: Slot, failure: Failure) -> None:
         """It failed, for itself alone: the socket goes on with the next request."""
@@ -280,9 +283,9 @@ class ManySocket:
         self._release(slot, failure)
 
     def _release(self, slot: Slot, failure: Failure | None) -> None:
-        if slot.session is not None and not slot.released:
-            slot.released = True
-            release = asyncio.create_task(slot.session.release(failure))
+        session, slot.session = slot.session, None  # once; and nothing is left that points in a circle
+        if session is not None:
+            release = asyncio.create_task(session.release(failure))
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
 

@@ -11,7 +11,7 @@ from app.errors import INTERNAL
 from app.handler import Batch, Failure
 from handlers.upload import messages
 from handlers.upload.messages import Receipt
-from handlers.upload.open_upload import OpenUpload, storage_failure
+from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Event, Fail, Finish, Forget, Keep, State, Transfer, Write
 from handlers.upload.settings import UploadOptions
 
@@ -56,15 +56,8 @@ class Session:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
 
     async def fill(self, data: bytes) -> None:
-        """Give all its bytes to an upload that was created just now. Raises Failure.
-
-        For a small file that has come whole: nothing is acknowledged, no sync is planned.
-        """
-        self.upload.hold_new(self)
-        try:
-            await self.upload.part.write([memoryview(data)], len(data))
-        except OSError as error:
-            raise storage_failure(error) from error
+        """Give all its bytes to an upload that was created just now, and is ended next. Raises Failure."""
+        await self.upload.fill(self, data)
 
     def greeting(self, token: str) -> str:
         """The text `ready`, as things stand."""
@@ -159,8 +152,9 @@ class Session:
         self._report(self._broken or failure)
 
     def stored(self) -> None:
-        """It has its receipt, so that there is nothing to let go of any more: only that it is written down."""
+        """It has its receipt, so that there is nothing to wait for."""
         self._quiet.set()
+        self.upload.let_go(self)
         self._report(None)
 
     def _report(self, failure: BaseException | None) -> None:
