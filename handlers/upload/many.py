@@ -16,13 +16,13 @@ from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
 from handlers.upload.acks import Acks
 from handlers.upload.answers import Answers, Slot
-from handlers.upload.arrived import Arrived
+from handlers.upload.incoming import Incoming
 from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
 from handlers.upload.session import Session
 from handlers.upload.settings import UploadOptions
-from handlers.upload.socket import BATCH, GRACE, LAST_TURN, PATIENCE
+from handlers.upload.socket import GRACE, LAST_TURN
 from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
 
@@ -39,12 +39,12 @@ class ManySocket:
         self._uploads = uploads
         self._options = options
         self._results = results
+        self._incoming = Incoming(connection, options)
         self._answers = Answers(connection)
         self._current: Slot | None = None  # which takes bytes
         self._discarding = False  # after an error: up to the next request
         self._finishing: set[asyncio.Task[Receipt]] = set()
         self._releases: set[asyncio.Task[None]] = set()
-        self._least = min(BATCH, max(options.window // 4, 1))
 
     async def run(self) -> None:
         """Until the client leaves or breaks the rules; then what has come is kept, what was ended is finished."""
@@ -69,7 +69,7 @@ class ManySocket:
         await self._answers.room(self._options.idle_timeout)
         owed = self._others_unanswered()
         try:
-            item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH)
+            item = await self._incoming.take()
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
@@ -97,7 +97,7 @@ class ManySocket:
         while loop.time() < deadline:
             try:
                 async with asyncio.timeout(GRACE):
-                    item = await self._connection.stream.next()
+                    item = await self._incoming.rest()
                 await self._use(item)
             except (TimeoutError, Close, Disconnected):
                 return
@@ -169,13 +169,11 @@ class ManySocket:
 
     async def _begin_or_store(self, promise: Promise) -> None:
         """A small file of which all is here already needs no conversation, only its answers."""
-        here = Arrived(promise, self._options.max_size, lambda most: self._connection.stream.ready(1, most))
-        if here.end is not None:
-            await self._store(promise, here.data, here.end)
-            return
-        await self._begin(lambda: self._create(promise))
-        for item in here.items:
-            await self._use(item)
+        whole = self._incoming.whole(promise)
+        if whole is not None:
+            await self._store(promise, *whole)
+        else:
+            await self._begin(lambda: self._create(promise))
 
     async def _store(self, promise: Promise, data: bytes, end: End) -> None:
         self._leave_current()
@@ -242,7 +240,7 @@ class ManySocket:
 
     def _ended(self, slot: Slot, failure: Failure) -> None:
         """Somebody else ends it. What has arrived for one that is taken over is kept all the same."""
-        if failure.kind is SUPERSEDED and slot is self._current and self._connection.stream.waiting:
+        if failure.kind is SUPERSEDED and slot is self._current and self._incoming.waiting:
             slot.ending = failure
             asyncio.get_running_loop().call_later(LAST_TURN, self._fail, slot, failure)
         else:
@@ -250,7 +248,7 @@ class ManySocket:
 
     def _end_what_was_taken_over(self) -> None:
         slot = self._current
-        if slot is not None and slot.ending is not None and not self._connection.stream.waiting:
+        if slot is not None and slot.ending is not None and not self._incoming.waiting:
             self._fail(slot, slot.ending)
 
     def _concluded(self, slot: Slot, finishing: "asyncio.Task[Receipt]") -> None:
@@ -297,4 +295,5 @@ class ManySocket:
             self._release(self._current, None)
         while self._releases:
             await asyncio.wait(self._releases)
+        self._incoming.drop()
         await self._answers.all_said()

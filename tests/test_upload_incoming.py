@@ -37,6 +37,7 @@ STORIES: dict[str, tuple[dict[str, Any], bytes]] = {
     "more than is allowed, promised": ({"size": 101}, binary(content(101)) + END),
     "no end": ({"size": 50}, binary(DATA)),
     "no bytes and no end": ({"size": 50}, b""),
+    "others behind it that have no end either": ({"size": 50}, binary(DATA) + text(type="create", name="b") * 5),
     "begun anew": ({"size": 50}, binary(DATA) + text(type="restart") + binary(DATA) + END),
     "bytes behind the end": ({"size": 50}, binary(DATA) + END + binary(DATA)),
     "two ends": ({"size": 50}, binary(DATA) + END + END),
@@ -51,7 +52,7 @@ WHOLE = {
 
 
 @pytest.fixture
-async def filled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+def filled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was taken by the short way."""
     found: list[bytes] = []
     fill = Session.fill
