@@ -1,5 +1,6 @@
 """One chain for every line of the log: structlog's own events, aiohttp's, and the access log."""
 
+import json
 import logging
 import sys
 from typing import Any, Final, Literal
@@ -22,6 +23,14 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 )
 
 
+_ENCODE: Final = json.JSONEncoder(default=repr).encode
+
+
+def _to_json(event: dict[str, Any], **_: Any) -> str:
+    """`json.dumps` would make an encoder for every line."""
+    return _ENCODE(event)
+
+
 def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
     """Log to standard error: for people on a terminal, JSON lines (`event`, `level`, `timestamp`) elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -30,7 +39,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
         plain = structlog.dev.plain_traceback
         render: list[Any] = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     else:
-        render = [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        render = [_TRACEBACKS, structlog.processors.JSONRenderer(_to_json)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder()],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
@@ -49,7 +58,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
         processors=[*_SHARED, structlog.processors.StackInfoRenderer(), *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: writer,
-        cache_logger_on_first_use=False,  # tests configure more than once
+        cache_logger_on_first_use=True,
     )
 
 
