@@ -19,7 +19,7 @@ from handlers.upload.records import Member
 from handlers.upload.staging import Staging
 
 _FEW: Final = 4
-"""Files up to which each is synced for itself: syncing the file system pays for everybody's bytes."""
+"""Files below which each is stored for itself: syncing the file system pays for everybody's bytes."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,15 +68,22 @@ class GroupPublisher:
            was intended says the same as a receipt, once the files that it describes are there.
 
         A file that fails, fails for itself: its exception is its result. A sync that fails fails all.
+        Where there are few, they take these steps one after the other.
         """
+        if len(group) < _FEW or not _SYNCFS_TELLS:
+            return [result for whole in group for result in self._publish([whole])]
+        return self._publish(group)
+
+    def _publish(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
         steps = Group(self._staging, self._publisher, group, self._observe)
         try:
             results = steps.publish()
         finally:
             steps.close()
-        if steps.shared:
-            pairs = zip(group, results, strict=True)
-            self._receipts.add(steps.key, [whole.key for whole, result in pairs if isinstance(result, Receipt)])
+        pairs = zip(group, results, strict=True)
+        stored = [whole.key for whole, result in pairs if isinstance(result, Receipt)]
+        if len(group) > 1 and stored:
+            self._receipts.add(group[0].key, stored)
         return results
 
 
@@ -90,10 +97,9 @@ class Group:
         self._publisher = publisher
         self._observe = observe
         self._files = [_File(whole) for whole in group]
-        self._few = len(group) < _FEW or not _SYNCFS_TELLS
-        self.key = group[0].key
-        self._intents = staging.group(self.key)
-        self.shared = False  # whether their receipts are in one file
+        self._alone = len(group) == 1
+        self._key = group[0].key
+        self._intents = staging.group(self._key)
 
     def publish(self) -> list[Receipt | Exception]:
         """Take the steps; what each file has come to."""
@@ -132,11 +138,11 @@ class Group:
     # -- the steps
 
     def _stage(self, file: _File) -> None:
-        file.fd = self._staging.write_part(file.whole.key, file.whole.data, sync=self._few)
+        file.fd = self._staging.write_part(file.whole.key, file.whole.data, sync=self._alone)
         file.inode = os.fstat(file.fd).st_ino
 
     def _intend(self) -> None:
-        self._staging.write_group(self._intents, self._members(), sync=self._few)
+        self._staging.write_group(self._intents, self._members(), sync=self._alone)
         self._sync([self._staging.folder])
 
     def _members(self) -> list[Member]:
@@ -171,7 +177,7 @@ class Group:
 
     def _sync(self, folders: Iterable[Path]) -> None:
         begun = time.perf_counter()
-        if self._few:
+        if self._alone:
             for folder in folders:
                 sync_folder(folder)
         else:
@@ -179,9 +185,8 @@ class Group:
         self._observe(time.perf_counter() - begun)
 
     def _conclude(self) -> None:
-        """One that is alone has a receipt like any other."""
-        self.shared = [file.whole.key for file in self._well()] != [self.key]
-        os.replace(self._intents, self._staging.receipts(self.key) if self.shared else self._staging.receipt(self.key))
+        """Of one that is alone it is a receipt like any other."""
+        os.replace(self._intents, (self._staging.receipt if self._alone else self._staging.receipts)(self._key))
 
     # -- what is left
 
