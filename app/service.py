@@ -113,7 +113,9 @@ async def run(settings: Settings) -> int:
         await runner.cleanup()
         raise CannotStart(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}") from error
     gc.collect()
-    gc.freeze()  # modules and settings stay: looking through them took each full collection, and whoever waited, 10 ms
+    # Modules and settings stay. Looking through them again and again took 6 % of the processor with 3,000 small files a
+    # second, and each full collection, and whoever waited, 10 ms.
+    gc.freeze()
     log.info("listening", url=_url(runner, secure=tls is not None))
     await stop.wait()
     log.info("draining")

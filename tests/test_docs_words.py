@@ -15,7 +15,7 @@ from app.connection import CLOSE_LIMIT, SEND_LIMIT
 from app.errors import Kind
 from app.handler import Handler
 from handlers.upload import part
-from handlers.upload.many import BACKLOG, SLOTS
+from handlers.upload.answers import BACKLOG, SLOTS
 from handlers.upload.small import SMALL
 from tests.support.documents import PROJECT, code_words, section, tables
 from tests.support.outsider import Outsider, content

@@ -203,7 +203,10 @@ async def test_the_name_of_our_own_staging_is_refused(outsider: Outsider, name: 
 async def test_names_like_those_in_staging_are_names_like_others(outsider: Outsider) -> None:
     """Staging is a folder of its own, so that `lock`, keys and suffixes of ours mean nothing outside of it."""
     folder, key = fresh_name(""), "0" * 64
-    for name in ("lock", *(f"{key}.{kind}" for kind in ("part", "upload", "receipt", "intent", "link", "new"))):
+    for name in (
+        "lock",
+        *(f"{key}.{kind}" for kind in ("part", "upload", "receipt", "receipts", "group", "link", "new")),
+    ):
         receipt = await outsider.send_whole(name.encode(), f"{folder}/{name}")
         assert receipt["name"] == f"{folder}/{name}"
         assert outsider.stored(receipt) == name.encode()

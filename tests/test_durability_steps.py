@@ -73,7 +73,7 @@ async def test_death_at_any_step_loses_nothing(service: Service, tmp_path: Path,
     [
         (scenes.StoringLarge, "link in/"),
         (scenes.StoringInGroup, "link in/"),
-        (scenes.StoringInGroup, "rename .incoming/KEY.intent"),
+        (scenes.StoringInGroup, "rename .incoming/KEY.group"),
         (scenes.Storing, "write .incoming/KEY.receipt.new"),
         (scenes.Replacing, "rename .incoming/KEY.link"),
         (scenes.Replacing, "write .incoming/KEY.receipt.new"),

@@ -172,7 +172,8 @@ async def test_between_two_runs(tampered: Service, outside: Path) -> None:
         (planted / "folder.part").mkdir()
         (planted / "folder.receipt").mkdir()
         (planted / "link.new").symlink_to(outside)
-        (planted / "rubbish.intent").write_bytes(os.urandom(100))
+        for kind in ("group", "receipts"):
+            (planted / f"rubbish.{kind}").write_bytes(os.urandom(100))
         tampered.start()
         opened = await outsider.open(healthy)
         assert (opened.ready["offset"], opened.ready["sha256"]) == (HALF, digest(DATA[:HALF]))

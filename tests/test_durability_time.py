@@ -173,4 +173,4 @@ async def test_a_sweep_that_is_killed_is_done_again(tmp_path: Path, kind: str) -
             assert (service.directory() / str(receipt["name"])).exists()
 
 
-KINDS = {"part", "upload", "receipt", "link", "intent", "new"}
+KINDS = {"part", "upload", "receipt", "receipts", "link", "group", "new"}

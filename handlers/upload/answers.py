@@ -9,10 +9,14 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from app.errors import IDLE
 from app.handler import Connection, Failure
 from handlers.upload.acks import Acks
 from handlers.upload.session import Session
 
+SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
+BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
+_TOGETHER: Final = 16 * 1024  # characters of answers in one write: a write costs as much as making ten of them
 _SLOW: Final = 0.02  # seconds until a peer that is slow to read is offered the next answer
 GIVE_UP: Final = 5.0  # seconds in which a peer whose socket is over may take nothing at all
 
@@ -24,9 +28,8 @@ class Slot:
         self.token = token
         self.texts: deque[str] = deque()  # what is to be said, as soon as it is this slot's turn
         self.done = False  # nothing more will be
-        self.session: Session | None = None
+        self.session: Session | None = None  # until it is let go
         self.acks: Acks | None = None
-        self.released = False
         self.ending: Failure | None = None  # it is taken over, and ends when what has arrived is used
 
     def moved(self) -> None:
@@ -43,6 +46,8 @@ class Answers:
         self._slots: deque[Slot] = deque()
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
+        self._acknowledged: Acks | None = None  # whose acks are being sent
+        self._acknowledging: asyncio.Task[None] | None = None
         self.unsaid = 0
         self.unanswered = 0
 
@@ -69,6 +74,16 @@ class Answers:
         self._news.set()
         self._progress.set()
 
+    async def room(self, limit: float) -> None:
+        """Until not too much waits. Raises Failure `idle` where the peer reads no answer for `limit` seconds."""
+        while self.unanswered >= SLOTS or self.unsaid > BACKLOG:
+            try:
+                async with asyncio.timeout(limit):
+                    await self._connection.interruptible(self.progress())
+            except TimeoutError:
+                if self.unheard:
+                    raise Failure(IDLE, f"No answer was read within {limit:g} s.") from None
+
     async def progress(self) -> None:
         """Until something more was said, or put where it belongs."""
         self._progress.clear()
@@ -76,36 +91,53 @@ class Answers:
 
     async def run(self) -> None:
         """Speak, until cancelled."""
-        while True:
-            if self._slots and (self._slots[0].texts or self._slots[0].done):
-                await self._speak(self._slots[0])
-                self._slots.popleft()
-            else:
-                await self._something_new()
+        try:
+            while True:
+                self._acknowledge()
+                texts = self._due()
+                if not texts:
+                    await self._something_new()
+                elif self._connection.offer_all(texts):
+                    self._said(len(texts))
+                else:
+                    await asyncio.sleep(_SLOW)
+        finally:
+            if self._acknowledging is not None:
+                self._acknowledging.cancel()
 
     async def _something_new(self) -> None:
         self._news.clear()
         await self._news.wait()
 
-    async def _speak(self, slot: Slot) -> None:
-        """It is this slot's turn, until it has said all: its answers and, once it is `ready`, acks."""
-        await self._utter(slot)
-        acknowledging = asyncio.create_task(slot.acks.run()) if slot.acks is not None and not slot.done else None
-        try:
-            while not slot.done:
-                await self._something_new()
-                await self._utter(slot)
-        finally:
-            if acknowledging is not None:
-                acknowledging.cancel()
+    def _acknowledge(self) -> None:
+        """There are acks for the foremost slot, until it is done."""
+        acks = self._slots[0].acks if self._slots and not self._slots[0].done else None
+        if acks is not self._acknowledged:
+            if self._acknowledging is not None:
+                self._acknowledging.cancel()
+            self._acknowledging = None if acks is None else asyncio.create_task(acks.run())
+            self._acknowledged = acks
 
-    async def _utter(self, slot: Slot) -> None:
-        while slot.texts:
-            if not await self._connection.offer(slot.texts[0]):
-                await asyncio.sleep(_SLOW)
-                continue
-            self.unsaid -= len(slot.texts.popleft())
-            self._progress.set()
+    def _due(self) -> list[str]:
+        """What comes next, of as many slots as are done, up to what is worth one write."""
+        texts: list[str] = []
+        size = 0
+        for slot in self._slots:
+            for text in slot.texts:
+                texts.append(text)
+                size += len(text)
+            if not slot.done or size >= _TOGETHER:
+                break
+        return texts
+
+    def _said(self, count: int) -> None:
+        """So many texts are said; slots that have nothing more to say are over."""
+        slots = self._slots
+        for _ in range(count):
+            self.unsaid -= len(slots[0].texts.popleft())
+            if slots[0].done and not slots[0].texts:
+                slots.popleft()
+        self._progress.set()
 
     async def all_said(self) -> None:
         """Until all is said that there is to say, and the last bytes are acknowledged; or the peer takes no more."""

@@ -15,6 +15,7 @@ from handlers.upload.group import GroupPublisher, Whole
 from handlers.upload.messages import Promise, Receipt
 from handlers.upload.part import DirectoryPart
 from handlers.upload.publish import Policy, Publisher
+from handlers.upload.receipts import Receipts
 from handlers.upload.records import Manifest
 from handlers.upload.recovery import Recovery
 from handlers.upload.small import Grouping, SmallPart
@@ -57,7 +58,8 @@ class DirectoryStore:
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="store")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
         self._digesters = ThreadPoolExecutor(_DIGESTERS, thread_name_prefix="digest", initializer=_give_way)
-        self._groups = GroupPublisher(self._staging, self._publisher, observe)
+        self._receipts = Receipts(self._staging)
+        self._groups = GroupPublisher(self._staging, self._publisher, self._receipts, observe)
         self._grouping = Grouping(self._publish_group)
         self._sweep_next = 0.0
         self._open: set[str] = set()  # keys of parts that this object knows of
@@ -67,6 +69,7 @@ class DirectoryStore:
         await self._run(self._staging.open)
         try:
             found = await self._run(Recovery(self._staging, self._publisher).run)
+            await self._run(self._receipts.open)
         except OSError as error:
             self._staging.close()
             raise CannotStart(f"{self._staging.folder} cannot be read: {error.strerror}") from error
@@ -114,7 +117,7 @@ class DirectoryStore:
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
-        found: tuple[Receipt, float] | None = await self._run(self._staging.load_receipt, key)
+        found: tuple[Receipt, float] | None = await self._run(self._receipts.find, key)
         if found is None:
             return None
         until = found[1] + self._receipts_kept
@@ -140,15 +143,17 @@ class DirectoryStore:
         now = self._staging.now()
         for entry in self._staging.entries():
             key, _, kind = entry.name.partition(".")
-            if kind == "receipt":
+            if kind in ("receipt", "receipts"):
                 limit = self._receipts_kept
-            elif kind in ("part", "upload", "link", "intent") and key not in self._open:
+            elif kind in ("part", "upload", "link", "group") and key not in self._open:
                 limit = self._abandoned
             else:
                 continue
             with contextlib.suppress(OSError):  # it has just been published, or removed; or it is no file
                 if now - entry.stat(follow_symlinks=False).st_mtime > limit:
                     Path(entry.path).unlink()
+                    if kind == "receipts":
+                        self._receipts.drop(key)
 
     def forget(self, key: str) -> None:
         """See the contract."""

@@ -1,11 +1,11 @@
-"""A socket on `/upload`: many files, one after the other, without waiting for answers.
+"""A socket on `/upload`: many files, one after the other, without waiting for answers (see `answers`).
 
-While one file is being made safe the next ones come in, so that their syncs are shared. The answers
-(see `answers`) are given in the order of the requests.
+While one file is being made safe the next ones come in, so that their syncs are shared.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,17 +16,17 @@ from app.handler import Batch, Close, Connection, Disconnected, Failure
 from handlers.upload import messages
 from handlers.upload.acks import Acks
 from handlers.upload.answers import Answers, Slot
+from handlers.upload.incoming import Incoming
 from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Bytes, Finish, Forget
 from handlers.upload.session import Session
 from handlers.upload.settings import UploadOptions
-from handlers.upload.socket import BATCH, GRACE, LAST_TURN, PATIENCE
+from handlers.upload.socket import GRACE, LAST_TURN
 from handlers.upload.store import Kept
 from handlers.upload.uploads import Uploads
 
-SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
-BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
+_TURN: Final = 16  # small files that are taken before others have their turn: about 2 ms
 
 log = structlog.get_logger()
 
@@ -39,12 +39,12 @@ class ManySocket:
         self._uploads = uploads
         self._options = options
         self._results = results
+        self._incoming = Incoming(connection, options)
         self._answers = Answers(connection)
         self._current: Slot | None = None  # which takes bytes
         self._discarding = False  # after an error: up to the next request
         self._finishing: set[asyncio.Task[Receipt]] = set()
         self._releases: set[asyncio.Task[None]] = set()
-        self._least = min(BATCH, max(options.window // 4, 1))
 
     async def run(self) -> None:
         """Until the client leaves or breaks the rules; then what has come is kept, what was ended is finished."""
@@ -66,10 +66,10 @@ class ManySocket:
 
     async def _step(self) -> None:
         self._end_what_was_taken_over()
-        await self._wait_for_room()
+        await self._answers.room(self._options.idle_timeout)
         owed = self._others_unanswered()
         try:
-            item = await self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH)
+            item = await self._incoming.take()
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
@@ -78,23 +78,13 @@ class ManySocket:
             raise Failure(IDLE, failure.detail) from None
         await self._use(item)
 
-    async def _wait_for_room(self) -> None:
-        answers, limit = self._answers, self._options.idle_timeout
-        while answers.unanswered >= SLOTS or answers.unsaid > BACKLOG:
-            try:
-                async with asyncio.timeout(limit):
-                    await self._connection.interruptible(answers.progress())
-            except TimeoutError:
-                if answers.unheard:
-                    raise Failure(IDLE, f"No answer was read within {limit:g} s.") from None
-
     async def _use(self, item: Batch | str) -> None:
         if isinstance(item, Batch):
             await self._bytes(item)
             return
         match messages.parse_many(item):
             case Create(promise):
-                await self._begin(lambda: self._create(promise))
+                await self._begin_or_store(promise)
             case Resume(token):
                 await self._begin(lambda: self._find(token), token)
             case End() | Restart() as message:
@@ -107,7 +97,7 @@ class ManySocket:
         while loop.time() < deadline:
             try:
                 async with asyncio.timeout(GRACE):
-                    item = await self._connection.stream.next()
+                    item = await self._incoming.rest()
                 await self._use(item)
             except (TimeoutError, Close, Disconnected):
                 return
@@ -119,19 +109,17 @@ class ManySocket:
     # -- a request
 
     async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
-        created = await self._room_for(promise)
-        self._results.labels("created").inc()
-        return created
-
-    async def _room_for(self, promise: Promise) -> tuple[str, OpenUpload]:
         while True:
             try:
-                return await self._uploads.create(promise, lazily=True)
+                created = await self._uploads.create(promise, lazily=True)
             except Failure as failure:
                 # Nobody who ended each of them has too many: what is in the way is stored in a moment.
                 if failure.kind is not TOO_MANY_UPLOADS or not self._finishing:
                     raise
-            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                self._results.labels("created").inc()
+                return created
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         return token, await self._uploads.find(token)
@@ -140,10 +128,7 @@ class ManySocket:
         self, get: Callable[[], Awaitable[tuple[str, OpenUpload | Kept]]], token: str | None = None
     ) -> None:
         """Get its upload, hold it, say `ready`; or say what was wrong with it."""
-        if self._current is not None:
-            early = Failure(INCOMPLETE, "The next upload came before the end of this one.")
-            self._fail(self._current, self._current.ending or early)
-        self._current, self._discarding = None, True
+        self._leave_current()
         slot = self._answers.slot(token)
         try:
             slot.token, found = await get()
@@ -157,25 +142,57 @@ class ManySocket:
             self._current, self._discarding = slot, False
             self._ready(slot)
 
+    def _leave_current(self) -> None:
+        """The next request is here. Until it has its upload there is none that bytes could be for."""
+        if self._current is not None:
+            early = Failure(INCOMPLETE, "The next upload came before the end of this one.")
+            self._fail(self._current, self._current.ending or early)
+        self._current, self._discarding = None, True
+
     async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
         slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer)
-        ended: Callable[[Failure], None] = lambda failure: self._ended(slot, failure)  # noqa: E731
-        slot.session = Session(upload, self._options, self._results, ended, slot.moved)
+        slot.session = self._session(slot, upload)
         await slot.session.hold()
         return upload.receipt
+
+    def _session(self, slot: Slot, upload: OpenUpload) -> Session:
+        return Session(upload, self._options, self._results, partial(self._ended, slot), slot.moved)
 
     def _ready(self, slot: Slot) -> None:
         assert slot.session is not None
         assert slot.token is not None
-        upload, options = slot.session.upload, self._options
-        if upload.part.offset:
-            self._connection.stream.align(upload.part.offset)
-        text = messages.ready(
-            slot.token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
-        )
-        self._answers.say(slot, text)
+        if slot.session.upload.part.offset:
+            self._connection.stream.align(slot.session.upload.part.offset)
+        self._answers.say(slot, slot.session.greeting(slot.token))
         if slot.acks is not None:
             slot.acks.begin()
+
+    # -- a small file that is here whole
+
+    async def _begin_or_store(self, promise: Promise) -> None:
+        """A small file of which all is here already needs no conversation, only its answers."""
+        whole = self._incoming.whole(promise)
+        if whole is not None:
+            await self._store(promise, *whole)
+        else:
+            await self._begin(lambda: self._create(promise))
+
+    async def _store(self, promise: Promise, data: bytes, end: End) -> None:
+        self._leave_current()
+        slot = self._answers.slot(None)
+        try:
+            slot.token, upload = await self._create(promise)
+            slot.session = self._session(slot, upload)
+            ready = slot.session.greeting(slot.token)
+            await slot.session.fill(data)  # nobody else comes between: the token is not told yet
+        except Failure as failure:
+            self._fail(slot, failure)
+        else:
+            self._discarding = False
+            self._answers.say(slot, ready)
+            self._finish(slot, slot.session, end.sha256)
+            if self._answers.unanswered % _TURN == 0:
+                await asyncio.sleep(0)
 
     # -- what belongs to the current one
 
@@ -208,9 +225,12 @@ class ManySocket:
             self._ready(slot)
         elif isinstance(effect, Finish):
             self._current = None
-            finishing = slot.session.finish(effect.sha256, self._uploads.stored)
-            self._finishing.add(finishing)
-            finishing.add_done_callback(lambda task: self._concluded(slot, task))
+            self._finish(slot, slot.session, effect.sha256)
+
+    def _finish(self, slot: Slot, session: Session, sha256: str | None) -> None:
+        finishing = session.finish(sha256, self._uploads.stored)
+        self._finishing.add(finishing)
+        finishing.add_done_callback(lambda task: self._concluded(slot, task))
 
     def _taking(self, what: str) -> Slot | None:
         """Which slot the bytes are for; None while they are thrown away. Raises `bad_message` before any request."""
@@ -222,7 +242,7 @@ class ManySocket:
 
     def _ended(self, slot: Slot, failure: Failure) -> None:
         """Somebody else ends it. What has arrived for one that is taken over is kept all the same."""
-        if failure.kind is SUPERSEDED and slot is self._current and self._connection.stream.waiting:
+        if failure.kind is SUPERSEDED and slot is self._current and self._incoming.waiting:
             slot.ending = failure
             asyncio.get_running_loop().call_later(LAST_TURN, self._fail, slot, failure)
         else:
@@ -230,7 +250,7 @@ class ManySocket:
 
     def _end_what_was_taken_over(self) -> None:
         slot = self._current
-        if slot is not None and slot.ending is not None and not self._connection.stream.waiting:
+        if slot is not None and slot.ending is not None and not self._incoming.waiting:
             self._fail(slot, slot.ending)
 
     def _concluded(self, slot: Slot, finishing: "asyncio.Task[Receipt]") -> None:
@@ -249,7 +269,9 @@ class ManySocket:
         assert slot.token is not None
         if not slot.done:
             self._answers.say(slot, messages.stored(slot.token, receipt), done=True)
-            self._release(slot, None)
+            session, slot.session = slot.session, None
+            if session is not None:
+                session.stored()
 
     def _fail(self, slot: Slot, failure: Failure) -> None:
         """It failed, for itself alone: the socket goes on with the next request."""
@@ -261,9 +283,9 @@ class ManySocket:
         self._release(slot, failure)
 
     def _release(self, slot: Slot, failure: Failure | None) -> None:
-        if slot.session is not None and not slot.released:
-            slot.released = True
-            release = asyncio.create_task(slot.session.release(failure))
+        session, slot.session = slot.session, None  # once; and nothing is left that points in a circle
+        if session is not None:
+            release = asyncio.create_task(session.release(failure))
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
 
@@ -275,4 +297,5 @@ class ManySocket:
             self._release(self._current, None)
         while self._releases:
             await asyncio.wait(self._releases)
+        self._incoming.drop()
         await self._answers.all_said()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.errors import BAD_MESSAGE, BAD_REQUEST, Failure, Kind
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -142,4 +143,4 @@ def error(failure: Failure, token: str | None = None) -> str:
 
 
 def _print(**fields: Any) -> str:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODE(fields)

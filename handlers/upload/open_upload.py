@@ -103,6 +103,11 @@ class OpenUpload:
                 if self.session is None and self.gone is None:
                     await self.part.detach()
 
+    def let_go(self, session: Holder) -> None:
+        """The session is over, and the upload is stored."""
+        if self.session is session:
+            self.session = self._writer = None
+
     def _check(self, session: Holder) -> None:
         if self._writer is not session:
             raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
@@ -116,6 +121,22 @@ class OpenUpload:
 
         Calls may overlap; they are done in their order.
         """
+        await self._append(session, views, size)
+        self.last_byte = time.monotonic()
+        if self.part.offset - self._sync_mark >= self._options.sync_every:
+            self._begin_sync()
+        else:
+            self._sync_soon()
+
+    async def fill(self, session: Holder, data: bytes) -> None:
+        """Take over what was created just now, and give it all its bytes at once; failures are those of `write`.
+
+        Nobody else can know of it yet; and as it is to be finished next, no sync is planned.
+        """
+        self.session = self._writer = session
+        await self._append(session, [memoryview(data)], len(data))
+
+    async def _append(self, session: Holder, views: Sequence[memoryview], size: int) -> None:
         unpromised = size if self.promise.size is None else 0
         try:
             async with self.lock:
@@ -128,11 +149,6 @@ class OpenUpload:
                 self._room.settle(unpromised)
         except OSError as error:
             raise storage_failure(error) from error
-        self.last_byte = time.monotonic()
-        if self.part.offset - self._sync_mark >= self._options.sync_every:
-            self._begin_sync()
-        else:
-            self._sync_soon()
 
     def _sync_soon(self) -> None:
         if self._timer is None:

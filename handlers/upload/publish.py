@@ -1,6 +1,5 @@
 """From a verified part to a file under its final name: the order of these steps is the product. Blocking calls."""
 
-import errno
 import os
 import stat
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from app.errors import NAME_TAKEN, Failure
+from handlers.upload.folders import FOLDER, Folders
 from handlers.upload.messages import Receipt
 from handlers.upload.names import alternatives
 from handlers.upload.records import Manifest, Proof
@@ -20,8 +20,6 @@ Policy = Literal["rename", "reject", "replace"]
 
 _WORTH_A_WORD: Final = 16 * 1024 * 1024
 """Bytes of a file whose digest is written down before it is published: reading it again would take long."""
-
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class NotSynced(OSError):
@@ -56,19 +54,15 @@ class Publisher:
             proof = Proof(found.st_size, digest)
             whole = Manifest(manifest.promise, proof.size, self._staging.now(), proof, found.st_mtime_ns)
             self._staging.save(key, whole)
-        folders = self._open_folders(manifest.promise.name)
-        try:
-            name = self._link(key, fd, folders[-1], manifest.promise.name)
+        with Folders(self._staging.directory) as folders:
+            name = self.give_name(key, fd, folders.of(manifest.promise.name), manifest.promise.name)
             try:
                 # All of them: another upload may have made one a moment ago, and not have synced it yet.
-                for folder in folders:
-                    os.fsync(folder)
+                folders.sync()
                 return self.conclude(key, Receipt(name, found.st_size, digest))
             except OSError:
                 self.take_back(key, name, fd)
                 raise
-        finally:
-            _close(folders)
 
     def _sync(self, fd: int) -> None:
         begun = time.perf_counter()
@@ -77,15 +71,6 @@ class Publisher:
         except OSError as error:
             raise NotSynced(error.errno, error.strerror) from error
         self._observe(time.perf_counter() - begun)
-
-    def give_name(self, key: str, name: str) -> str:
-        """Link the part to its final name, or to the one it gets instead; nothing is synced."""
-        folders = self._open_folders(name)
-        try:
-            with self._staging.open_part(key) as fd:
-                return self._link(key, fd, folders[-1], name)
-        finally:
-            _close(folders)
 
     def take_back(self, key: str, name: str, fd: int) -> None:
         """Unlink a name that may not outlive a power cut; where that fails, start-up finishes what it finds.
@@ -138,26 +123,11 @@ class Publisher:
                 return
             yield candidate
 
-    def _open_folders(self, name: str) -> list[int]:
-        """The folders of the final name from the directory down, made where they are missing.
+    def give_name(self, key: str, fd: int, folder: int, name: str) -> str:
+        """Link the part into the folder of its name: under it, or under the name it gets instead, which is returned.
 
-        Opened part by part and never through a link, so that nobody leads a file out of the directory.
+        Nothing is synced. Raises Failure `name_taken`, or OSError.
         """
-        folders = [os.open(self._staging.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
-        try:
-            for part in name.split("/")[:-1]:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=folders[-1])
-                folders.append(os.open(part, _FOLDER, dir_fd=folders[-1]))
-        except OSError as error:
-            _close(folders)
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise Failure(NAME_TAKEN, "A folder of the name is a file.") from None
-            raise
-        return folders
-
-    def _link(self, key: str, fd: int, folder: int, name: str) -> str:
-        """Give the part a name in the folder that is free, or may be replaced; the whole name it was."""
         path, slash, last = name.rpartition("/")
         if self._policy == "replace":
             self._replace(key, fd, folder, last)
@@ -175,7 +145,7 @@ class Publisher:
     def _replace(self, key: str, fd: int, folder: int, name: str) -> None:
         link = self._staging.link(key)
         link.unlink(missing_ok=True)
-        staging = os.open(link.parent, _FOLDER)
+        staging = os.open(link.parent, FOLDER)
         try:
             _link_file(fd, link.name, staging)
         finally:
@@ -192,11 +162,6 @@ class Publisher:
 def _link_file(fd: int, name: str, folder: int) -> None:
     """A name for the very file that was verified, whatever stands at its path in staging by now."""
     os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
-
-
-def _close(folders: list[int]) -> None:
-    for folder in folders:
-        os.close(folder)
 
 
 def _is_folder(name: str, folder: int) -> bool:

@@ -7,6 +7,8 @@ write is a ValueError: nothing in it is used, and above all no name that leads o
 import json
 import math
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,7 +17,10 @@ from handlers.upload.messages import Promise, Receipt
 from handlers.upload.names import check_name
 
 LARGEST: Final = 64 * 1024  # bytes of such a file; what is larger is none
+LARGEST_GROUP: Final = 1024 * 1024  # bytes of one that tells of a whole group
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_KEYS: Final = re.compile(rb'^\{"key": "([0-9a-f]{64})"', re.MULTILINE)
+_QUOTE: Final = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,15 @@ class Manifest:
         return self.proof.sha256 if self.proof is not None and self.proof.size == size else None
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A small file that is, or will be, published with others: its bytes are in the file with this inode."""
+
+    key: str
+    inode: int
+    receipt: Receipt
+
+
 def write_record(record: Manifest | Receipt) -> bytes:
     """What stands in its file."""
     return json.dumps(asdict(record)).encode()
@@ -70,6 +84,37 @@ def read_receipt(data: bytes) -> Receipt:
     """Raises ValueError where it is rubbish."""
     fields = _object(_parse(data))
     return Receipt(_name(fields.get("name")), _count(fields.get("size")), _digest(fields.get("sha256")))
+
+
+def write_group(members: Iterable[Member]) -> bytes:
+    """A line for each of them. One line alone is a receipt as `read_receipt` knows it."""
+    return "".join(
+        f'{{"key": "{member.key}", "inode": {member.inode}, "name": {_QUOTE(member.receipt.name)}, '
+        f'"size": {member.receipt.size}, "sha256": "{member.receipt.sha256}"}}\n'
+        for member in members
+    ).encode()
+
+
+def read_group(data: bytes) -> list[Member]:
+    """All members whose line is whole; the others are left out."""
+    found = []
+    for line in data.splitlines(keepends=True):
+        with suppress(ValueError):
+            found.append(_member(line))
+    return found
+
+
+def _member(line: bytes) -> Member:
+    if not line.endswith(b"\n"):
+        raise ValueError("torn")
+    fields = _object(_parse(line))
+    receipt = Receipt(_name(fields.get("name")), _count(fields.get("size")), _digest(fields.get("sha256")))
+    return Member(_digest(fields.get("key")), _count(fields.get("inode")), receipt)
+
+
+def keys_of_group(data: bytes) -> list[str]:
+    """The keys in it, in the order of the lines, without looking at the rest of them: a start-up has many to read."""
+    return [key.decode() for key in _KEYS.findall(data)]
 
 
 def _promise(fields: dict[str, Any]) -> Promise:

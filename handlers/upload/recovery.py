@@ -6,16 +6,18 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from app.errors import Failure
+from handlers.upload.folders import Folders, sync_folder
 from handlers.upload.messages import Receipt
 from handlers.upload.publish import Publisher
-from handlers.upload.records import Manifest
-from handlers.upload.staging import Staging, sync_folder
+from handlers.upload.records import Manifest, Member
+from handlers.upload.staging import Staging
 
 log = structlog.get_logger()
 
@@ -23,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class Recovery:
-    """Reads the manifests and the intents; blocking calls."""
+    """Reads the manifests and what groups have intended; blocking calls."""
 
     def __init__(self, staging: Staging, publisher: Publisher) -> None:
         self._staging = staging
@@ -31,52 +33,63 @@ class Recovery:
 
     def run(self) -> list[tuple[str, Manifest]]:
         """Bring staging in order; the uploads that are open, by their keys. What cannot be used is left alone."""
-        names = {entry.name for entry in self._staging.entries()}
-        found = []
-        for name in sorted(names):
-            key, _, kind = name.partition(".")
-            if kind.endswith("new"):
+        names = sorted(entry.name for entry in self._staging.entries())
+        groups = [name.removesuffix(".group") for name in names if name.endswith(".group")]
+        # Where one cannot be read, some of the parts that seem to be nobody's are its files.
+        recovered = [_attempt(key, partial(self._recover_group, key)) for key in groups]
+        uploads = {name.removesuffix(".upload") for name in names if name.endswith(".upload")}
+        for name in names:
+            if name.endswith("new") or (all(recovered) and name.endswith(".part") and name[:-5] not in uploads):
                 _drop(self._staging.folder / name)
-            elif kind == "intent":
-                _attempt(key, self._recover_intent)
-            elif kind == "part" and names.isdisjoint((f"{key}.upload", f"{key}.intent")):
-                _drop(self._staging.part(key))
-            elif kind == "upload":
-                manifest = _attempt(key, self._recover_one)
-                if manifest is not None:
-                    found.append((key, manifest))
-        return found
+        found = [(key, _attempt(key, partial(self._recover_one, key))) for key in sorted(uploads)]
+        return [(key, manifest) for key, manifest in found if manifest is not None]
 
     # -- small files that were published in a group
 
-    def _recover_intent(self, key: str) -> None:
-        """A file that was meant to be published: finish it where its bytes are there, whole; else it never was."""
-        intent = self._staging.load_intent(key)
-        try:
-            name = None if intent is None else self._name_of_intent(key, intent)
-        except Failure as failure:
-            # Nobody was told that it is stored: it must not appear at some later start, when its name is free.
-            log.warning("upload.failed", upload=key[:12], problem=repr(failure))
-            name = None
-        if intent is not None and name is not None:
-            self._sync_folders(name)
-            self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
-            log.info("upload.stored", upload=key[:12], name=name, recovered=True)
-        self._staging.remove(key)
+    def _recover_group(self, key: str) -> bool:
+        """Files that were meant to be published: true when each of them is, or never was."""
+        path = self._staging.group(key)
+        members = self._staging.read_group(path)
+        recovered = [_attempt(member.key, partial(self._recover_member, member)) for member in members]
+        if all(recovered):
+            path.unlink()
+        return all(recovered)
 
-    def _name_of_intent(self, key: str, intent: Receipt) -> str | None:
+    def _recover_member(self, member: Member) -> bool:
+        """Finish it where its bytes are there, whole; else it never was. It is in order when this returns."""
+        key, intent = member.key, member.receipt
+        if self._staging.manifest(key).exists():
+            return True  # it has failed in this group, and its client has gone on with it
+        if self._staging.load_receipt(key) is None:
+            try:
+                name = self._name_of(member)
+            except Failure as failure:
+                # Nobody was told that it is stored: it must not appear at some later start, when its name is free.
+                log.warning("upload.failed", upload=key[:12], problem=repr(failure))
+                name = None
+            if name is not None:
+                self._sync_folders(name)
+                self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
+                log.info("upload.stored", upload=key[:12], name=name, recovered=True)
+        self._staging.remove(key)
+        return True
+
+    def _name_of(self, member: Member) -> str | None:
         """The final name, given now if it was not yet; None where the bytes are not what was intended."""
-        path = self._staging.part(key)
+        key, intent = member.key, member.receipt
         try:
-            part = os.lstat(path)
+            part = os.lstat(self._staging.part(key))
         except FileNotFoundError:
-            # The last step had begun: the name was durable before the part went.
-            return intent.name if _is(self._staging.directory / intent.name, intent) else None
-        if not _is(path, intent):
+            # The last step had begun: the name was durable before the part went. A file that only looks like it is
+            # another upload's.
+            place = self._staging.directory / intent.name
+            return intent.name if _is(place, intent) and place.lstat().st_ino == member.inode else None
+        if not _is(self._staging.part(key), intent):
             return None
-        with self._staging.open_part(key) as fd:
+        with self._staging.open_part(key) as fd, Folders(self._staging.directory) as folders:
             os.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
-        return self._publisher.published_as(intent.name, part) or self._publisher.give_name(key, intent.name)
+            name = self._publisher.published_as(intent.name, part)
+            return name or self._publisher.give_name(key, fd, folders.of(intent.name), intent.name)
 
     # -- uploads with a manifest
 
@@ -149,10 +162,10 @@ class Recovery:
             sync_folder(self._staging.directory / parent)
 
 
-def _attempt(key: str, recover: Callable[[str], _T]) -> _T | None:
+def _attempt(key: str, recover: Callable[[], _T]) -> _T | None:
     """One upload's trouble is its own: it is left as it is, and the others are taken up."""
     try:
-        return recover(key)
+        return recover()
     except (Failure, OSError, ValueError) as error:
         log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
         return None

@@ -9,6 +9,7 @@ from prometheus_client import Counter
 
 from app.errors import INTERNAL
 from app.handler import Batch, Failure
+from handlers.upload import messages
 from handlers.upload.messages import Receipt
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Event, Fail, Finish, Forget, Keep, State, Transfer, Write
@@ -36,7 +37,7 @@ class Session:
         moved: Callable[[], None],
     ) -> None:
         self.upload = upload
-        self._max_size = options.max_size
+        self._options = options
         self._results = results
         self.end = ended
         self.progressed = moved
@@ -50,9 +51,20 @@ class Session:
         """Take the upload over. Raises Failure; afterwards `upload.receipt` may be there already."""
         await self.upload.hold(self)
         offset = self.upload.part.offset
-        self._transfer = Transfer(self.upload.promise, offset, self._max_size)
+        self._transfer = Transfer(self.upload.promise, offset, self._options.max_size)
         if offset and self.upload.receipt is None:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
+
+    async def fill(self, data: bytes) -> None:
+        """Give all its bytes to an upload that was created just now, and is ended next. Raises Failure."""
+        await self.upload.fill(self, data)
+
+    def greeting(self, token: str) -> str:
+        """The text `ready`, as things stand."""
+        upload, options = self.upload, self._options
+        return messages.ready(
+            token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
+        )
 
     @property
     def receiving(self) -> bool:
@@ -138,6 +150,12 @@ class Session:
         self._quiet.set()
         await self.upload.release(self)
         self._report(self._broken or failure)
+
+    def stored(self) -> None:
+        """It has its receipt, so that there is nothing to wait for."""
+        self._quiet.set()
+        self.upload.let_go(self)
+        self._report(None)
 
     def _report(self, failure: BaseException | None) -> None:
         upload, receipt = self.upload, self.upload.receipt

@@ -78,11 +78,8 @@ class Socket:
             acknowledging.cancel()
 
     async def _say_ready(self) -> None:
-        upload, options = self._session.upload, self._options
-        self._connection.stream.align(upload.part.offset)
-        await self._connection.send(messages.ready(
-            self._token, upload.promise, upload.part.offset, upload.sha256, options.message_size, options.window
-        ))  # fmt: skip
+        self._connection.stream.align(self._session.upload.part.offset)
+        await self._connection.send(self._session.greeting(self._token))
 
     # -- one turn: take what has come, and do what the session says
 

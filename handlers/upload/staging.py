@@ -4,7 +4,8 @@
     .incoming/<key>.part       the bytes of an open upload
     .incoming/<key>.upload     its manifest, JSON
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
-    .incoming/<key>.intent     of a small file that is being published with others: what its receipt will be
+    .incoming/<key>.group      of small files that are being published together: what their receipts will be
+    .incoming/<key>.receipts   of such files once they are stored; under the key of the first of them
     .incoming/<key>.link       a name in passing, while a file is replaced
     .incoming/*.new            a file that is being written
 
@@ -18,13 +19,15 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from app.errors import CannotStart
+from handlers.upload import records
+from handlers.upload.folders import sync_folder
 from handlers.upload.messages import Promise, Receipt
-from handlers.upload.records import LARGEST, Manifest, read_manifest, read_receipt, write_record
+from handlers.upload.records import Manifest, Member
 
 NAME: Final = ".incoming"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -133,9 +136,13 @@ class Staging:
         """Where the receipt is."""
         return self.folder / f"{key}.receipt"
 
-    def intent(self, key: str) -> Path:
-        """Where it stands what a small file will be."""
-        return self.folder / f"{key}.intent"
+    def group(self, key: str) -> Path:
+        """Where it stands what small files will be, the first of which has this key."""
+        return self.folder / f"{key}.group"
+
+    def receipts(self, key: str) -> Path:
+        """Where it stands what such files are."""
+        return self.folder / f"{key}.receipts"
 
     def link(self, key: str) -> Path:
         """A second name of the part, while it replaces a file."""
@@ -157,30 +164,41 @@ class Staging:
 
     def save(self, key: str, manifest: Manifest) -> None:
         """Replace the manifest, atomically and durably."""
-        self._write(self.manifest(key), write_record(manifest))
+        self._write(self.manifest(key), records.write_record(manifest))
 
     def load(self, key: str) -> Manifest:
         """Read a manifest back. Raises OSError, or ValueError where it is rubbish."""
-        return read_manifest(self._read(self.manifest(key)))
+        return records.read_manifest(self._read(self.manifest(key)))
 
     def save_receipt(self, key: str, receipt: Receipt) -> None:
         """Write the receipt, durably; its mtime says by our own clock since when it is kept."""
-        self._write(self.receipt(key), write_record(receipt), self.now())
+        self._write(self.receipt(key), records.write_record(receipt), self.now())
 
     def load_receipt(self, key: str) -> tuple[Receipt, float] | None:
         """The receipt and since when it is kept; None where there is none, or rubbish. Raises OSError."""
         try:
-            receipt = read_receipt(self._read(self.receipt(key)))
+            receipt = records.read_receipt(self._read(self.receipt(key)))
             return receipt, os.lstat(self.receipt(key)).st_mtime
         except (FileNotFoundError, ValueError):
             return None
 
-    def load_intent(self, key: str) -> Receipt | None:
-        """What was intended; None where it cannot be read: then it was never durable."""
+    def write_group(self, path: Path, members: Sequence[Member], *, sync: bool) -> None:
+        """What a group's receipts will be, in a new file; its mtime says since when they are kept."""
+        self.write_new(path, records.write_group(members), sync=sync, mtime=self.now())
+
+    def read_group(self, path: Path) -> Sequence[Member]:
+        """All that can be read of it: what is torn was never durable. Raises OSError."""
         try:
-            return read_receipt(self._read(self.intent(key)))
-        except (OSError, ValueError):
-            return None
+            return records.read_group(self._read(path, records.LARGEST_GROUP))
+        except ValueError:
+            return ()
+
+    def keys_of_group(self, path: Path) -> Sequence[str]:
+        """The keys of all that it tells of. Raises OSError."""
+        try:
+            return records.keys_of_group(self._read(path, records.LARGEST_GROUP))
+        except ValueError:
+            return ()
 
     def discard(self, key: str) -> None:
         """Throw an upload away, so that a power cut does not bring it back."""
@@ -189,7 +207,7 @@ class Staging:
 
     def remove(self, key: str) -> None:
         """Throw an upload away: the manifest first, since bytes without one are nobody's."""
-        for path in (self.manifest(key), self.intent(key), self.link(key), self.part(key)):
+        for path in (self.manifest(key), self.link(key), self.part(key)):
             path.unlink(missing_ok=True)
 
     def renew_part(self, key: str, size: int) -> None:
@@ -228,6 +246,13 @@ class Staging:
 
     def write_new(self, path: Path, data: bytes, *, sync: bool, mtime: float | None = None) -> None:
         """A file that was not there before; its folder is not synced. Where it raises OSError there is none."""
+        os.close(self._create(path, data, sync, mtime))
+
+    def write_part(self, key: str, data: bytes, *, sync: bool) -> int:
+        """A whole part that was not there before, likewise; its descriptor."""
+        return self._create(self.part(key), data, sync)
+
+    def _create(self, path: Path, data: bytes, sync: bool, mtime: float | None = None) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             while data:
@@ -237,13 +262,13 @@ class Staging:
             if sync:
                 os.fsync(fd)
         except OSError:
+            os.close(fd)
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
-        finally:
-            os.close(fd)
+        return fd
 
-    def _read(self, path: Path) -> bytes:
+    def _read(self, path: Path, most: int = records.LARGEST) -> bytes:
         """A small regular file; raises OSError, and ValueError where it is anything else."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -254,7 +279,7 @@ class Staging:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ValueError("no regular file")
-            return os.read(fd, LARGEST)
+            return os.read(fd, most)
         finally:
             os.close(fd)
 
@@ -270,12 +295,3 @@ class Staging:
                 new.unlink()
             raise
         sync_folder(self.folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -138,4 +138,4 @@ class DirectoryPlace:
         """See `Place`."""
         staging = self._directory / ".incoming"
         ours = [path.name.partition(".") for path in staging.iterdir() if path.name != "lock"]
-        return len({key for key, _, kind in ours if kind not in ("receipt", "clock")})
+        return len({key for key, _, kind in ours if kind not in ("receipt", "receipts", "clock")})
