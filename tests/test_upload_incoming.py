@@ -12,6 +12,7 @@ from app.testing import JackfieldServer, RunningService
 from handlers.upload.many import ManySocket
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.session import Session
+from handlers.upload.small import Grouping
 from tests.support.manyfiles import answers, binary, file, text
 from tests.support.outsider import UploadSocket, content, digest
 from tests.support.rawsocket import Closed
@@ -106,6 +107,18 @@ async def test_the_answers_are_the_same(service: RunningService, filled: list[by
         assert (DATA in filled or b"" in filled) == (story in WHOLE and not waiting)
         await opened.dispose()
     assert told[False] == told[True]
+
+
+async def test_without_memory_it_goes_to_disk(
+    service: RunningService, filled: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others fill the memory that small files share, one that is here whole is stored all the same."""
+    monkeypatch.setattr(Grouping, "spare", property(lambda _: 0, lambda *_: None), raising=False)
+    opened = await (await UploadSocket.connect(service.port)).upgrade("/upload")
+    await opened.send(file("crowded", DATA, size=50) + file("other", DATA, size=50))
+    assert [answer["name"] for answer in await answers(opened, 2)] == ["crowded", "other"]
+    assert filled == [DATA, DATA]
+    await opened.dispose()
 
 
 async def test_a_taken_name_leaves_it_open(service: RunningService, tmp_path: Path, filled: list[bytes]) -> None:

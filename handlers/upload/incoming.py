@@ -15,9 +15,7 @@ class Incoming:
     def __init__(self, connection: Connection, options: UploadOptions) -> None:
         self._connection = connection
         self._options = options
-        self._least = min(
-            BATCH, max(options.window // 4, 1)
-        )  # a small window must not wait for a batch it may not fill
+        self._least = min(BATCH, max(options.window // 4, 1))  # who keeps to a small window may not fill a batch
         self._ahead: deque[Batch | str] = deque()  # taken by `whole`, and yet to be used
 
     @property
@@ -37,18 +35,20 @@ class Incoming:
 
     def whole(self, promise: Promise) -> tuple[bytes, End] | None:
         """The bytes of a small file and its end, where they stand next and can be had without waiting."""
-        limit = self._options.max_size if promise.size is None else promise.size
-        if self._ahead or (promise.size is not None and limit > SMALL):
+        allowed = min(self._options.max_size if promise.size is None else promise.size, SMALL)
+        if self._ahead or (promise.size is not None and promise.size > SMALL):
             return None
         stream = self._connection.stream
-        item = stream.ready(1, max(min(limit, SMALL), 1))
+        item = stream.ready(1, allowed)
         batch, text = (item, stream.ready(1, 1)) if isinstance(item, Batch) else (None, item)
-        data = b"" if batch is None else b"".join(batch.views)
+        size = 0 if batch is None else batch.size
         end = _end(text)
-        if end is None or promise.size not in (None, len(data)):
+        if end is None or size > allowed or promise.size not in (None, size):
             self._ahead.extend(item for item in (batch, text) if item is not None)
             return None
+        data = b""
         if batch is not None:
+            data = b"".join(batch.views)
             batch.release()
         return data, end
 

@@ -79,10 +79,9 @@ class ManySocket:
         await self._use(item)
 
     async def _use(self, item: Batch | str) -> None:
-        if isinstance(item, Batch):
-            await self._bytes(item)
-            return
-        match messages.parse_many(item):
+        match item if isinstance(item, Batch) else messages.parse_many(item):
+            case Batch() as batch:
+                await self._bytes(batch)
             case Create(promise):
                 await self._begin_or_store(promise)
             case Resume(token):

@@ -134,6 +134,7 @@ class OpenUpload:
         Nobody else can know of it yet; and as it is to be finished next, no sync is planned.
         """
         self.session = self._writer = session
+        await self.part.attach()
         await self._append(session, [memoryview(data)], len(data))
 
     async def _append(self, session: Holder, views: Sequence[memoryview], size: int) -> None:
