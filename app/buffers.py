@@ -23,7 +23,7 @@ INCOMING: Final = 512 * 1024
 """Bytes that one socket may take in one turn of the loop while it is alone: half of a core's second cache. Fewer make
 more turns, each as dear as 100 KiB; of more a part is lost from the cache before it is moved on."""
 
-TURN: Final = 256 * 1024
+TURN: Final = 128 * 1024
 """Bytes that it may take while others are at it too: a ping that waits behind eight uploads waits for eight turns."""
 
 PLENTY: Final = 24 * 1024 * 1024
