@@ -1,6 +1,8 @@
 """Memory for received bytes: bounded for all sockets together, and nobody waits for memory that there is."""
 
 import asyncio
+import mmap
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -117,3 +119,26 @@ async def test_an_idle_socket_holds_no_memory() -> None:
     wire.feed(frame(Opcode.PING, b"x"))
     assert buffers.used == 0
     assert wire.pings == [b"x"]
+
+
+async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred slabs that were used at once, and are free, do not stay with the process."""
+    monkeypatch.setattr(app.buffers, "_LINGER", 0.01)
+    buffers = Buffers(200 * app.buffers.SLAB)
+    slabs = [buffers.take() for _ in range(100)]
+    for slab in slabs:
+        assert slab is not None
+        slab.view[:] = bytes(slab.size)
+    used = resident()
+    for slab in slabs:
+        assert slab is not None
+        buffers.give(slab)
+    del slab, slabs
+    async with asyncio.timeout(5):
+        while resident() > used - 70 * app.buffers.SLAB:
+            await asyncio.sleep(0.001)
+
+
+def resident() -> int:
+    """Bytes of memory that the process has."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
