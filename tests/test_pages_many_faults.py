@@ -218,7 +218,7 @@ def test_too_many_open_uploads_are_waited_for(browser: Browser, service: Service
             http(f"{service.url}{url}", "DELETE")
         batch(page).get_by_role("button", name="Try now").click()
         expect_batch(page, "stored")
-    assert stored(service.directory("crowded")) == contents(files, tmp_path)
+    assert contents(files, tmp_path).items() <= stored(service.directory("crowded")).items()
 
 
 def test_a_silent_socket_is_given_up(browser: Browser, service: Service, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.upload.hashing import HashingFile, Knowledge
+from handlers.upload.hashing import Damaged, HashingFile, Knowledge
 from tests.support.outsider import Outsider, content
 
 PAGE = mmap.PAGESIZE
@@ -88,6 +89,34 @@ def test_every_byte_is_where_it_belongs(cuts: list[tuple[int, int]], tmp_path: P
             assert digest.digest() == hashlib.sha256(written).digest()
         assert file.verify() == hashlib.sha256(written).hexdigest()
     assert path.read_bytes() == written
+
+
+class Meanwhile(list[memoryview]):
+    """Views, and what another thread does while they are being digested."""
+
+    def __init__(self, views: list[memoryview], act: Callable[[], None]) -> None:
+        super().__init__(views)
+        self.act = act
+
+    def __iter__(self) -> Iterator[memoryview]:
+        yield from super().__iter__()
+        self.act()
+
+
+def test_a_doubt_outlives_the_digest_beside_it(tmp_path: Path) -> None:
+    """Found changed by the writer's thread while the digester's is at it, the file is read again, and not believed."""
+    path = tmp_path / "part"
+    path.write_bytes(b"")
+    with HashingFile(path, 0, Knowledge()) as file:
+        first, second = [MEMORY[:MIB]], [MEMORY[MIB:]]
+        file.digest(first, 0)
+        file.writelines(first)
+        with path.open("r+b") as stranger:
+            stranger.write(b"changed")
+        os.utime(path, ns=(0, 0))  # whatever the grain of the system's clock
+        assert file.digest(Meanwhile(second, lambda: file.writelines(second)), MIB) is None
+        with pytest.raises(Damaged):
+            file.verify()
 
 
 def test_a_file_system_without_it_stores_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import itertools
 import mmap
 import operator
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
@@ -46,12 +47,14 @@ class Knowledge:
     hashed: int = 0
     mark: tuple[int, int, int] | None = None  # inode, size, modification time in nanoseconds
     proof: Proof | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)  # a batch is digested beside the looking
 
     def doubt(self) -> None:
         """Somebody may have written to the file: all is read again, and must be what it was."""
-        if self.proof is None or self.proof.size <= self.hashed:
-            self.proof = Proof(self.hashed, self.digest.hexdigest()) if self.hashed else None
-        self.digest, self.hashed = hashlib.sha256(), 0
+        with self.lock:
+            if self.proof is None or self.proof.size <= self.hashed:
+                self.proof = Proof(self.hashed, self.digest.hexdigest()) if self.hashed else None
+            self.digest, self.hashed = hashlib.sha256(), 0
 
     def forget_from(self, size: int, proof: Proof | None) -> None:
         """The file was cut to `size` bytes, of which `proof` tells."""
@@ -132,15 +135,20 @@ class HashingFile(FileIO):
             self.known.mark = self._look()
 
     def digest(self, views: Sequence[memoryview], start: int) -> Any:
-        """The digest of all bytes up to the end of these, which begin at `start`; None where some were never read."""
+        """The digest of all bytes to the end of these, which begin at `start`; None where some are still to be read."""
         known = self.known
-        if known.hashed != start:
-            return None
-        digest, end = known.digest.copy(), start
+        with known.lock:
+            if known.hashed != start:
+                return None
+            before = known.digest
+        digest, end = before.copy(), start
         for view in views:
             digest.update(view)
             end += len(view)
-        known.digest, known.hashed = digest, end
+        with known.lock:
+            if known.digest is not before:  # meanwhile the file was found changed: all is read again
+                return None
+            known.digest, known.hashed = digest, end
         return digest
 
     def _write(self, views: Sequence[memoryview]) -> int:
