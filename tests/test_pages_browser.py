@@ -207,6 +207,8 @@ class TestUpload:
             open_upload(page, f"{service.url}/upload")
             page.set_input_files("#files", file)
             expect_state(page, file.name, "finishing")
+            while not (service.directory() / file.name).exists():
+                page.wait_for_timeout(20)
             row(page, file.name).get_by_role("button", name="Cancel").click()
             expect_state(page, file.name, "stored")
         assert (service.directory() / file.name).read_bytes() == file.read_bytes()

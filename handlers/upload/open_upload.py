@@ -213,6 +213,7 @@ class OpenUpload:
     ) -> asyncio.Task[Receipt]:
         """Verify and store, whatever becomes of the socket. Digests in `expected` must be that of the bytes."""
         self.finishing = asyncio.create_task(self._finish(session, expected, stored))
+        self.finishing.add_done_callback(_look_at)
         return self.finishing
 
     async def _finish(
@@ -231,6 +232,12 @@ class OpenUpload:
             await self.part.detach()
             stored(self)
             return self.receipt
+
+
+def _look_at(finishing: asyncio.Task[Receipt]) -> None:
+    """Its exception is seen, also where whoever asked was interrupted before it could wait."""
+    if not finishing.cancelled():
+        finishing.exception()
 
 
 def storage_failure(error: OSError) -> Failure:
