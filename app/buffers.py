@@ -102,19 +102,21 @@ class Buffers:
         """Take a slab back, and let the socket that has waited longest go on."""
         self._used -= 1
         self._free.append(slab)
-        if len(self._free) > _KEEP and self._trimming is None:
-            self._unneeded = len(self._free)
-            self._trimming = asyncio.get_running_loop().call_later(_LINGER, self._trim)
+        if self._trimming is None:
+            self._trim_later()
         if self._waiting:
             self._next()
+
+    def _trim_later(self) -> None:
+        self._unneeded = len(self._free)
+        if self._unneeded > _KEEP:
+            self._trimming = asyncio.get_running_loop().call_later(_LINGER, self._trim)
 
     def _trim(self) -> None:
         """Give back those that lay there all the time, and look again later."""
         self._trimming = None
         del self._free[: max(self._unneeded - _KEEP, 0)]
-        self._unneeded = len(self._free)
-        if self._unneeded > _KEEP:
-            self._trimming = asyncio.get_running_loop().call_later(_LINGER, self._trim)
+        self._trim_later()
 
     def wait(self, resume: Callable[[], bool]) -> None:
         """Call `resume` once when there is room again; it says whether its socket goes on."""

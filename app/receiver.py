@@ -4,7 +4,7 @@ After the handshake the socket's transport is given one of these protocols in th
 checks the frames (RFC 6455, 5), answers pings at once, however busy the handler is, and knows when
 bytes came: any inbound byte is life. aiohttp still sends what is long, and is told of the Close frame
 so that it ends the handshake of closing. What is done with the payload is the subclasses': `Messages`
-puts messages together, `Stream` leaves bulk where the kernel wrote it.
+puts messages together, `Stream` lays bulk out for whoever writes it.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from app.handler import Batch, Connection, Failure
 from handlers.upload.messages import End, Promise, parse_many
 from handlers.upload.settings import UploadOptions
 from handlers.upload.small import SMALL
-from handlers.upload.socket import BATCH, PATIENCE
+from handlers.upload.socket import BATCH, PATIENCE, least
 
 
 class Incoming:
@@ -15,7 +15,7 @@ class Incoming:
     def __init__(self, connection: Connection, options: UploadOptions) -> None:
         self._connection = connection
         self._options = options
-        self._least = min(BATCH, max(options.window // 4, 1))  # who keeps to a small window may not fill a batch
+        self._least = least(options)
         self._ahead: deque[Batch | str] = deque()  # taken by `whole`, and yet to be used
 
     @property

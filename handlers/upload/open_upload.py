@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from app.errors import NAME_TAKEN, NO_SPACE, STORAGE_FAILED, SUPERSEDED, Failure
+from handlers.upload import background
 from handlers.upload.messages import Promise, Receipt
 from handlers.upload.room import Room
 from handlers.upload.settings import UploadOptions
@@ -212,8 +213,7 @@ class OpenUpload:
         self, session: Holder, expected: Sequence[str], stored: Callable[["OpenUpload"], None]
     ) -> asyncio.Task[Receipt]:
         """Verify and store, whatever becomes of the socket. Digests in `expected` must be that of the bytes."""
-        self.finishing = asyncio.create_task(self._finish(session, expected, stored))
-        self.finishing.add_done_callback(_look_at)
+        self.finishing = background.begin(self._finish(session, expected, stored))
         return self.finishing
 
     async def _finish(
@@ -232,12 +232,6 @@ class OpenUpload:
             await self.part.detach()
             stored(self)
             return self.receipt
-
-
-def _look_at(finishing: asyncio.Task[Receipt]) -> None:
-    """Its exception is seen, also where whoever asked was interrupted before it could wait."""
-    if not finishing.cancelled():
-        finishing.exception()
 
 
 def storage_failure(error: OSError) -> Failure:

@@ -14,6 +14,7 @@ import structlog
 from aiofiles.threadpool import wrap
 
 from app.errors import DIGEST_MISMATCH, Failure
+from handlers.upload import background
 from handlers.upload.hashing import Damaged, HashingFile, Knowledge
 from handlers.upload.messages import Receipt
 from handlers.upload.publish import NotSynced, Publisher
@@ -250,9 +251,7 @@ class DirectoryPart:
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Nothing else that needs the turn runs beside it; and it runs to its end, whatever becomes of who asked."""
-        task = asyncio.create_task(self._locked(work))
-        task.add_done_callback(_look_at)
-        return await asyncio.shield(task)
+        return await asyncio.shield(background.begin(self._locked(work)))
 
     async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         async with self._turn:
@@ -260,9 +259,3 @@ class DirectoryPart:
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
-
-
-def _look_at(task: "asyncio.Task[Any]") -> None:
-    """Its exception is seen, also where who asked has been cancelled."""
-    if not task.cancelled():
-        task.exception()

@@ -24,6 +24,11 @@ GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
 LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
 
 
+def least(options: UploadOptions) -> int:
+    """Bytes to wait for: a client that keeps to a small window must not wait for a batch that it may not fill."""
+    return min(BATCH, max(options.window // 4, 1))
+
+
 class Socket:
     """Serves one socket on one upload, from `ready` to the receipt, or to whatever else ends it."""
 
@@ -41,8 +46,7 @@ class Socket:
         self._kept = None
         self._acks = Acks(found.part, options.window // 2, connection.offer)
         self._session = Session(found, options, results, connection.interrupt, self._acks.moved)
-        # A client that keeps to a small window must not wait for a batch that it may not fill.
-        self._least = min(BATCH, max(options.window // 4, 1))
+        self._least = least(options)
 
     async def run(self) -> None:
         """See the class. Always ends by raising."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from handlers.upload.client.failures import Lost
+from handlers.upload.client.failures import Lost, stuck
 from handlers.upload.client.frames import BINARY, PING, PONG, TEXT, BulkFrames, frame
 
 CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
@@ -56,7 +56,7 @@ class Connection:
             async with asyncio.timeout(self._limit):
                 await self._opened.send_bytes(data)  # type: ignore[arg-type] # any buffer will do
         except TimeoutError:
-            raise self._stuck() from None
+            raise stuck(self._limit) from None
 
     async def send_file(self, data: bytes, *, begin: dict[str, Any], end: dict[str, Any]) -> None:
         """Send a whole file with the words before and behind it; as `say` and `send`."""
@@ -83,9 +83,6 @@ class Connection:
             if plug is not None:
                 with suppress(OSError):
                     plug.shutdown(socket.SHUT_RDWR)
-
-    def _stuck(self) -> Lost:
-        return Lost(f"no bytes were taken for {self._limit:g} s")
 
 
 class Direct(Connection):
@@ -186,7 +183,7 @@ class Direct(Connection):
             async with asyncio.timeout(self._limit):
                 await writable.wait()
         except TimeoutError:
-            raise self._stuck() from None
+            raise stuck(self._limit) from None
         finally:
             loop.remove_writer(self._plug)
 

@@ -71,6 +71,11 @@ class Lost(Exception):
         self.retry_after = retry_after
 
 
+def stuck(seconds: float) -> Lost:
+    """The service took nothing for so long."""
+    return Lost(f"no bytes were taken for {seconds:g} s")
+
+
 class Gone(Lost):
     """The service does not know the upload (any more)."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from handlers.upload.client.connection import Connection
-from handlers.upload.client.failures import DigestMismatch, Lost, from_close
+from handlers.upload.client.failures import DigestMismatch, Lost, from_close, stuck
 from handlers.upload.client.patience import Patience
 from handlers.upload.client.source import Source
 from handlers.upload.client.words import fail, parsed, text, whole
@@ -176,7 +176,7 @@ class Transfer:
             async with asyncio.timeout(self._patience.limit):
                 await self._moved.wait()
         except TimeoutError:
-            raise Lost(f"no bytes were taken for {self._patience.limit:g} s") from None
+            raise stuck(self._patience.limit) from None
 
     async def _watch(self) -> None:
         """Raise Lost when the service is silent although it was asked."""
