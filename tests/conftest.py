@@ -1,10 +1,16 @@
 """What the tests share: one service a worker, with a handler for every set of options they need."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import aiohttp
 import pytest
+from playwright.sync_api import Browser
 
+from tests.support.browser import chromium
 from tests.support.outsider import Outsider
+from tests.support.scripted import Scripted, scripted
 from tests.support.service import Service, pingpong, running_service, upload
 
 HANDLERS = {
@@ -38,3 +44,32 @@ async def outsider(service: Service) -> AsyncIterator[Outsider]:
     async with Outsider(service) as client:
         yield client
     service.assert_clean()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a module; each has a context of its own."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    """A service that plays the parts that a test writes for it."""
+    async with scripted() as found:
+        yield found
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What the Python client sends with."""
+    async with aiohttp.ClientSession() as found:
+        yield found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of three MiB and a bit."""
+    file = tmp_path / "data.bin"
+    file.write_bytes(os.urandom(3 * 2**20 + 12345))
+    return file

@@ -4,25 +4,17 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, WebSocket, WebSocketRoute, expect
 
-from tests.support.browser import CHROMIUM, LOST, chromium, drop, page_of
+from tests.support.browser import CHROMIUM, LOST, drop, page_of
 from tests.support.relay import relay_to
 from tests.support.service import Service, running_service
 from tests.support.uploadpage import MEBIBYTE, batch, expect_batch, expect_state, make, open_upload, row
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
-    with chromium() as running:
-        yield running
 
 
 def without_receipt(socket: WebSocketRoute) -> None:

@@ -1,13 +1,12 @@
 """The upload page with many small files, which share one socket, in a real Chromium against the real service."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 
-from tests.support.browser import CHROMIUM, ELSEWHERE, chromium, drop, page_of
+from tests.support.browser import CHROMIUM, ELSEWHERE, drop, page_of
 from tests.support.service import Service
 from tests.support.uploadpage import (
     MEBIBYTE,
@@ -25,13 +24,6 @@ from tests.support.uploadpage import (
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
 AT_ONCE, IN_FLIGHT = 256, 8 * MEBIBYTE  # files without an answer and bytes of them, as many.js has them
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
-    with chromium() as running:
-        yield running
 
 
 class Wire:

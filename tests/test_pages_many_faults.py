@@ -3,13 +3,13 @@
 import json
 import re
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, WebSocketRoute, expect
 
-from tests.support.browser import CHROMIUM, LOST, chromium, page_of
+from tests.support.browser import CHROMIUM, LOST, page_of
 from tests.support.relay import relay_to
 from tests.support.service import Service, running_service
 from tests.support.uploadpage import (
@@ -28,13 +28,6 @@ from tests.support.uploadpage import (
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
 Answer = Callable[[dict[str, object]], "dict[str, object] | None"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
-    with chromium() as running:
-        yield running
 
 
 def first_socket(answer: Answer) -> Callable[[WebSocketRoute], None]:

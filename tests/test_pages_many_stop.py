@@ -1,25 +1,17 @@
 """Stop in the middle of many small files on the upload page, in a real Chromium against the real service."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import CHROMIUM, LOST, chromium, page_of
+from tests.support.browser import CHROMIUM, LOST, page_of
 from tests.support.relay import relay_to
 from tests.support.service import Service, running_service
 from tests.support.uploadpage import batch, contents, expect_batch, failures, make, make_tree, open_upload, stored
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
-    with chromium() as running:
-        yield running
 
 
 def test_stop_sends_no_more(browser: Browser, service: Service, tmp_path: Path) -> None:

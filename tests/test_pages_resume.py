@@ -1,25 +1,17 @@
 """The upload page after drops, reloads and take-overs, in a real Chromium against the real service process."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import CHROMIUM, LOST, chromium, page_of
+from tests.support.browser import CHROMIUM, LOST, page_of
 from tests.support.relay import Relay, relay_to
 from tests.support.service import Service, running_service
 from tests.support.uploadpage import MEBIBYTE, expect_state, make, open_upload, row, wait_until_durable
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
-    with chromium() as running:
-        yield running
 
 
 def begin_and_reload(page: Page, relay: Relay, file: Path) -> None:

@@ -1,8 +1,5 @@
 """What the Python client makes of refusals, errors and words it does not know."""
 
-import hashlib
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +16,9 @@ from handlers.upload.client import (
     UploadError,
     upload,
 )
-from tests.support.scripted import Conversation, Scripted, problem, scripted
+from tests.support.scripted import Conversation, Scripted, problem, receipt
 
 KIB, MIB = 1024, 1024 * 1024
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as found:
-        yield found
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Three pieces and a bit."""
-    file = tmp_path / "data.bin"
-    file.write_bytes(os.urandom(3 * MIB + 12345))
-    return file
-
-
-def receipt(path: Path) -> Receipt:
-    data = path.read_bytes()
-    return Receipt("x", len(data), hashlib.sha256(data).hexdigest())
 
 
 async def send(session: aiohttp.ClientSession, server: Scripted, path: Path, **options: Any) -> Receipt:

@@ -1,7 +1,6 @@
 """What a later call of the client makes of an upload that an earlier one left unfinished."""
 
 import asyncio
-import hashlib
 import json
 import os
 import stat
@@ -12,23 +11,10 @@ import aiohttp
 import pytest
 
 from handlers.upload.client import Receipt, Superseded, Unreachable, upload
-from tests.support.scripted import Conversation, Scripted, scripted
+from tests.support.scripted import Conversation, Scripted, receipt
 
 MIB = 1024 * 1024
 Send = Callable[[], Awaitable[Receipt]]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "data.bin"
-    file.write_bytes(os.urandom(3 * MIB + 12345))
-    return file
 
 
 @pytest.fixture
@@ -63,11 +49,6 @@ async def interrupted(server: Scripted, send: Send) -> int:
     with pytest.raises(asyncio.CancelledError):
         await sending
     return len(server.bytes)
-
-
-def receipt(path: Path) -> Receipt:
-    data = path.read_bytes()
-    return Receipt("x", len(data), hashlib.sha256(data).hexdigest())
 
 
 async def test_goes_on_where_it_stopped(

@@ -1,10 +1,7 @@
 """The Python client against a service that breaks off, falls silent, forgets or is busy."""
 
 import asyncio
-import hashlib
-import os
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +13,9 @@ from handlers.upload.client import (
     Unreachable,
     upload,
 )
-from tests.support.scripted import Conversation, Scripted, for_ever, problem, scripted
+from tests.support.scripted import Conversation, Scripted, for_ever, problem, receipt
 
 KIB, MIB = 1024, 1024 * 1024
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as found:
-        yield found
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Three pieces and a bit."""
-    file = tmp_path / "data.bin"
-    file.write_bytes(os.urandom(3 * MIB + 12345))
-    return file
-
-
-def receipt(path: Path) -> Receipt:
-    data = path.read_bytes()
-    return Receipt("x", len(data), hashlib.sha256(data).hexdigest())
 
 
 async def send(session: aiohttp.ClientSession, server: Scripted, path: Path, **options: Any) -> Receipt:

@@ -10,21 +10,9 @@ import aiohttp
 import pytest
 
 from handlers.upload.client import Receipt, Unrepeatable, stream, upload_stream
-from tests.support.scripted import Conversation, Scripted, scripted
+from tests.support.scripted import Conversation, Scripted
 
 KIB, MIB = 1024, 1024 * 1024
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as found:
-        yield found
 
 
 def receipt(data: bytes) -> Receipt:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.outsider import content, fresh_name
-from tests.support.scripted import Conversation, Scripted, problem, scripted
+from tests.support.scripted import Conversation, Scripted, problem
 from tests.support.uploader import Uploader
 
 MIB = 1024 * 1024
@@ -18,12 +18,6 @@ async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
     found = Uploader(tmp_path)
     yield found
     await found.dispose()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.outsider import content, digest, eventually
-from tests.support.scripted import Conversation, Scripted, for_ever, scripted
+from tests.support.scripted import Conversation, Scripted, for_ever
 from tests.support.service import Service, running_service
 from tests.support.uploader import Uploader
 
@@ -22,12 +22,6 @@ async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
     found = Uploader(tmp_path)
     yield found
     await found.dispose()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
-    async with scripted() as found:
-        yield found
 
 
 @pytest.fixture

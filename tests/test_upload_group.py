@@ -16,12 +16,11 @@ from tests.support.groups import (
     COUNT,
     GROUP,
     NAMES,
-    Stop,
     after_a_start,
+    crash,
     failing,
     publish,
     staged,
-    stop_at,
     visible,
     whole,
 )
@@ -49,10 +48,7 @@ async def test_a_crash_behind_the_intents_is_finished_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy, owner: Any, name: str, call: int, after: bool
 ) -> None:
     """Once all parts and intents are written, every file is published once, whole, with its receipt."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, owner, name, call, after=after)
-        with pytest.raises(Stop):
-            publish(tmp_path, policy)
+    crash(monkeypatch, tmp_path, owner, name, call, after=after, policy=policy)
     assert all(data in [one.data for one in GROUP] for data in visible(tmp_path).values())
     for _ in range(2):  # a second start changes nothing
         found, receipts = await after_a_start(tmp_path, policy)
@@ -69,10 +65,7 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool
 ) -> None:
     """What has no intent yet was never there."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, owner, name, call, after=after)
-        with pytest.raises(Stop):
-            publish(tmp_path)
+    crash(monkeypatch, tmp_path, owner, name, call, after=after)
     assert await after_a_start(tmp_path) == ([], [None] * COUNT)
     assert visible(tmp_path) == {}
     assert staged(tmp_path) == set()
@@ -94,10 +87,7 @@ async def test_a_crash_among_renamed_ones_publishes_none_twice(
     """All names were taken: each file has its number once, also when the intents were not told of it yet."""
     publish(tmp_path)
     again = [whole(100 + number, name) for number, name in enumerate(NAMES)]
-    with monkeypatch.context() as patch:
-        stop_at(patch, owner, name, call, after=after)
-        with pytest.raises(Stop):
-            publish(tmp_path, group=again)
+    crash(monkeypatch, tmp_path, owner, name, call, after=after, group=again)
     found, receipts = await after_a_start(tmp_path, group=again)
     assert found == []
     names = [kept.receipt.name if kept else "" for kept in receipts]
@@ -114,10 +104,7 @@ async def test_parts_that_went_before_the_group_was_done_are_not_missed(
     """The last two steps are not synced: a power cut may undo the first and leave the second."""
     (tmp_path / "d0").mkdir()
     (tmp_path / GROUP[0].name).write_bytes(b"first")
-    with monkeypatch.context() as patch:
-        stop_at(patch, Group, "_conclude", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path)
+    crash(monkeypatch, tmp_path, Group, "_conclude")
     for one in GROUP[:gone]:
         (tmp_path / ".incoming" / f"{one.key}.part").unlink()
     _, receipts = await after_a_start(tmp_path)
@@ -132,10 +119,7 @@ async def test_a_file_that_only_looks_the_same_is_another_upload_s(
     """Name, size and digest are right, but the part is gone and was never linked: there is no receipt of it."""
     publish(tmp_path)
     again = [Whole(whole(100 + n, "").key, one.name, one.data, one.sha256) for n, one in enumerate(GROUP)]
-    with monkeypatch.context() as patch:
-        stop_at(patch, Publisher, "give_name", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path, group=again)
+    crash(monkeypatch, tmp_path, Publisher, "give_name", group=again)
     (tmp_path / ".incoming" / f"{again[2].key}.part").unlink()
     _, receipts = await after_a_start(tmp_path, group=again)
     assert [kept is not None for kept in receipts] == [number != 2 for number in range(COUNT)]
@@ -146,10 +130,7 @@ async def test_who_went_on_after_the_group_keeps_what_is_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that failed there and has a manifest since is an open upload, whatever an old group says of it."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, Publisher, "give_name", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path)
+    crash(monkeypatch, tmp_path, Publisher, "give_name")
     staging = Staging(tmp_path)
     (tmp_path / ".incoming" / f"{GROUP[2].key}.part").unlink()
     staging.create(GROUP[2].key, Promise(GROUP[2].name))
@@ -162,10 +143,7 @@ async def test_a_group_that_cannot_be_finished_now_keeps_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fails while a start links a file: the others are stored, that one by a later start."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, Publisher, "give_name", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path)
+    crash(monkeypatch, tmp_path, Publisher, "give_name")
     with monkeypatch.context() as patch:
         failing(patch, Publisher, "give_name", COUNT, errno.EIO)
         _, receipts = await after_a_start(tmp_path)
@@ -200,10 +178,7 @@ async def test_what_did_not_outlive_a_power_cut_was_never_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[Path], None], lost: set[int]
 ) -> None:
     """A part or an intent that is torn, empty or gone: that one is dropped, the others are published."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, handlers.upload.group, "sync_file_system", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path)
+    crash(monkeypatch, tmp_path, handlers.upload.group, "sync_file_system")
     damage(tmp_path / ".incoming" / f"{GROUP[3 if kind == 'part' else 0].key}.{kind}")
     found, receipts = await after_a_start(tmp_path)
     assert found == []
@@ -216,10 +191,7 @@ async def test_a_name_that_is_taken_at_the_start_drops_that_one_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under `reject`: nobody was told that it is stored, so it must not appear at some later start either."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, Publisher, "give_name", 1)
-        with pytest.raises(Stop):
-            publish(tmp_path, "reject")
+    crash(monkeypatch, tmp_path, Publisher, "give_name", policy="reject")
     taken = tmp_path / GROUP[2].name
     taken.parent.mkdir(exist_ok=True)
     taken.write_bytes(b"somebody else's")

@@ -95,3 +95,20 @@ def failing(patch: pytest.MonkeyPatch, owner: Any, name: str, call: int, error: 
         return function(*arguments, **options)
 
     patch.setattr(owner, name, fails)
+
+
+def crash(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    owner: Any,
+    name: str,
+    call: int = 1,
+    *,
+    after: bool = False,
+    **options: Any,
+) -> None:
+    """Publish a group, and crash at this call: see `stop_at`, and `publish` for the options."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, owner, name, call, after=after)
+        with pytest.raises(Stop):
+            publish(folder, **options)

@@ -5,9 +5,12 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
+
+from handlers.upload.client import Receipt
 
 TOKEN = "t0k3n"
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -25,6 +28,12 @@ def problem(status: int, code: str, **headers: str) -> Answer:
         )  # fmt: skip
 
     return answer
+
+
+def receipt(path: Path) -> Receipt:
+    """What a client is told of a file that was sent whole as `x`."""
+    data = path.read_bytes()
+    return Receipt("x", len(data), hashlib.sha256(data).hexdigest())
 
 
 class Scripted:
