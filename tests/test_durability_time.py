@@ -9,27 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Failure
 from handlers.upload.directory import DirectoryStore
 from handlers.upload.messages import Promise
 from handlers.upload.settings import UploadOptions
 from handlers.upload.uploads import Uploads
 from tests.support.faults import Clock, fault, needs_faketime, needs_strace, staged
+from tests.support.holder import Holder
 from tests.support.outsider import STAGING, Outsider, eventually
 from tests.support.service import Service, running_service
-
-
-class _Holder:
-    """A socket on an upload, of which only the upload knows."""
-
-    def end(self, failure: Failure) -> None:
-        """It is told so where it is a real one."""
-
-    def progressed(self) -> None:
-        """Nobody waits for it."""
-
-    async def quiet(self) -> None:
-        """It never writes."""
 
 
 async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_path: Path) -> None:
@@ -51,7 +38,7 @@ async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_pat
     await asyncio.sleep(0.02)
     sweeping = asyncio.create_task(uploads.sweep())
     await removing.wait()
-    holder = _Holder()
+    holder = Holder()
     await second.hold(holder)
     going_on.set()
     await sweeping

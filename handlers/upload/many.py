@@ -155,7 +155,7 @@ class ManySocket:
         return upload.receipt
 
     def _session(self, slot: Slot, upload: OpenUpload) -> Session:
-        return Session(upload, self._options, self._results, partial(self._ended, slot), slot.moved)
+        return Session(upload, self._options, self._results, partial(self._ended, slot), slot.moved, self._connection)
 
     def _ready(self, slot: Slot) -> None:
         assert slot.session is not None

@@ -31,6 +31,10 @@ class Holder(Protocol):
     def progressed(self) -> None:
         """`offset` or `durable` has moved."""
 
+    @property
+    def held_up(self) -> bool:
+        """Whether its bytes wait outside because others have their turn: then it is not the client that is quiet."""
+
     async def quiet(self) -> None:
         """Until it will not write any more."""
 
@@ -144,13 +148,20 @@ class OpenUpload:
             async with self.lock:
                 self._check(session)
                 if unpromised:  # nobody held it back for this upload: it must not take what others were promised
-                    await self._room.claim(unpromised)
+                    await self._claim(unpromised)
             try:
                 await self.part.write(views, size)
             finally:
                 self._room.settle(unpromised)
         except OSError as error:
             raise storage_failure(error) from error
+
+    async def _claim(self, size: int) -> None:
+        try:
+            await self._room.claim(size)
+        except BaseException:
+            self._writer = None  # bytes that are under way behind these must not stand in their place
+            raise
 
     def _sync_soon(self) -> None:
         if self._timer is None:
@@ -162,7 +173,8 @@ class OpenUpload:
         self._timer = None
         now = time.monotonic()
         since = self._unsynced_since if self._unsynced_since is not None else now
-        if now - self.last_byte < _QUIET * 0.9 and now - since < _TRICKLE:
+        held_up = self.session is not None and self.session.held_up
+        if (held_up or now - self.last_byte < _QUIET * 0.9) and now - since < _TRICKLE:
             self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
         else:
             self._begin_sync()

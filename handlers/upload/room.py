@@ -13,8 +13,8 @@ _BELIEVED: Final = 0.1  # seconds for which free space is not asked for again
 class Room:
     """Hands out what is `free` on the disk and not `promised` to open uploads, each byte once.
 
-    Between two looks at the disk it counts for itself. Whatever changes while it looks is counted
-    twice rather than not at all: room may seem smaller for a moment, never larger.
+    Between two looks at the disk it counts for itself. Bytes that are being written while it looks are
+    counted twice rather than not at all; so before it refuses it waits until no such bytes are there.
     """
 
     def __init__(self, free: Callable[[], Awaitable[int]], promised: Callable[[], int]) -> None:
@@ -23,6 +23,7 @@ class Room:
         self._left = 0
         self._measured = -_BELIEVED  # never yet
         self._claimed = 0  # bytes claimed, and neither written yet nor promised to an open upload
+        self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
 
     async def claim(self, size: int, leave: int = 0) -> None:
@@ -32,6 +33,10 @@ class Room:
         """
         async with self._lock:
             if self._left < size + leave or time.monotonic() - self._measured > _BELIEVED:
+                await self._measure()
+            while self._left < size + leave and self._claimed:
+                self._settled.clear()
+                await self._settled.wait()
                 await self._measure()
             if self._left < size + leave:
                 raise Failure(NO_SPACE, "There is not enough room on the disk.")
@@ -49,3 +54,4 @@ class Room:
     def settle(self, size: int) -> None:
         """These bytes need not be held back by us any more."""
         self._claimed -= size
+        self._settled.set()

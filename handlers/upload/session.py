@@ -8,14 +8,14 @@ import structlog
 from prometheus_client import Counter
 
 from app.errors import INTERNAL
-from app.handler import Batch, Failure
+from app.handler import Batch, Connection, Failure
 from handlers.upload import messages
 from handlers.upload.messages import Receipt
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.protocol import Event, Fail, Finish, Forget, Keep, State, Transfer, Write
 from handlers.upload.settings import UploadOptions
 
-UNDER_WAY: Final = 2
+UNDER_WAY: Final = 3
 """Batches given to the disk before the one before is done: while the event loop hears of one the next is written."""
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ class Session:
     """Holds an upload (see `open_upload.Holder`) and does what the protocol says with what comes.
 
     `ended` is called with the failure when somebody else ends it: a newer socket, a cancellation, the
-    disk. `moved` is called when `offset` or `durable` has moved.
+    disk. `moved` is called when `offset` or `durable` has moved. The bytes come from `connection`.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Session:
         results: Counter,
         ended: Callable[[Failure], None],
         moved: Callable[[], None],
+        connection: Connection,
     ) -> None:
         self.upload = upload
         self._options = options
         self._results = results
         self.end = ended
         self.progressed = moved
+        self._connection = connection
         self._transfer: Transfer | None = None
         self._writing: set[asyncio.Task[None]] = set()
         self._fewer = asyncio.Event()
@@ -139,6 +141,11 @@ class Session:
         """Verify and store, whatever becomes of the socket."""
         promised = self.upload.promise.sha256
         return self.upload.finish(self, [digest for digest in (promised, sha256) if digest is not None], stored)
+
+    @property
+    def held_up(self) -> bool:
+        """See `Holder`."""
+        return self._connection.stream.paused
 
     async def quiet(self) -> None:
         """Until this session will not write any more."""

@@ -45,7 +45,7 @@ class Socket:
             return
         self._kept = None
         self._acks = Acks(found.part, options.window // 2, connection.offer)
-        self._session = Session(found, options, results, connection.interrupt, self._acks.moved)
+        self._session = Session(found, options, results, connection.interrupt, self._acks.moved, connection)
         self._least = least(options)
 
     async def run(self) -> None:

@@ -1,0 +1,105 @@
+"""An open upload between its session and its part: bytes stand in their place, or nowhere."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.errors import NO_SPACE, Failure
+from handlers.upload import open_upload
+from handlers.upload.directory import DirectoryStore
+from handlers.upload.messages import Promise
+from handlers.upload.open_upload import OpenUpload
+from handlers.upload.room import Room
+from handlers.upload.settings import UploadOptions
+from tests.support.holder import Holder
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+async def test_bytes_behind_bytes_that_found_no_room_are_not_written(tmp_path: Path, *, lazily: bool) -> None:
+    """Where of two batches under way the first one finds no room, the second one, which would, is not put there."""
+
+    async def free() -> int:
+        return 3000
+
+    store = DirectoryStore(tmp_path, "rename", 1.0, 1.0)
+    await store.open()
+    promise = Promise("a")
+    part = store.create_lazily("0" * 64, promise) if lazily else await store.create("0" * 64, promise)
+    options = UploadOptions(directory=tmp_path, min_free=0)
+    upload = OpenUpload("0" * 64, promise, part, options, Room(free, lambda: 0))
+    holder = Holder()
+    await upload.hold(holder)
+    results = await asyncio.gather(
+        upload.write(holder, [memoryview(bytes(4000))], 4000),
+        upload.write(holder, [memoryview(bytes(2000))], 2000),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], Failure)
+    assert results[0].kind is NO_SPACE
+    assert isinstance(results[1], Failure)
+    assert part.offset == 0
+    await upload.release(holder)
+    await part.remove()
+    await store.close()
+
+
+async def test_an_upload_that_waits_for_its_turn_is_not_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While bytes of it wait outside because others are read, it is not synced: with many uploads each turn of each of
+    them would end with three syncs."""
+    monkeypatch.setattr(open_upload, "_QUIET", 0.001)
+    store = DirectoryStore(tmp_path, "rename", 1.0, 1.0)
+    await store.open()
+    part = await store.create("0" * 64, Promise("a"))
+    options = UploadOptions(directory=tmp_path, min_free=0)
+    upload = OpenUpload("0" * 64, Promise("a"), part, options, Room(store.free, lambda: 0))
+    holder = _Waiting(lambda: part.durable)
+    await upload.hold(holder)
+    await upload.write(holder, [memoryview(b"abc")], 3)
+    async with asyncio.timeout(5):
+        while part.durable < 3:
+            await asyncio.sleep(0.001)
+    assert holder.seen == [0, 0, 0, 0]
+    await upload.release(holder)
+    await part.remove()
+    await store.close()
+
+
+class _Waiting(Holder):
+    """It is held up three times that somebody asks; `seen` is what was durable each time."""
+
+    def __init__(self, durable: Callable[[], int]) -> None:
+        self._durable = durable
+        self.seen: list[int] = []
+
+    @property
+    def held_up(self) -> bool:
+        """See `open_upload.Holder`."""
+        self.seen.append(self._durable())
+        return len(self.seen) <= 3
+
+
+async def test_room_is_not_refused_because_of_bytes_that_are_just_being_written() -> None:
+    """A claim that would fit, were it not for bytes that are on the disk and still counted as claimed, is granted."""
+    left = 3000
+
+    async def free() -> int:
+        return left
+
+    room = Room(free, lambda: 0)
+    await room.claim(2000)
+    left = 1000  # they are written, and not yet settled
+    room.doubt()
+    claiming = asyncio.create_task(room.claim(1000))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not claiming.done()
+    room.settle(2000)
+    await claiming
+    room.settle(1000)
+    left = 0
+    room.doubt()
+    with pytest.raises(Failure) as refused:
+        await room.claim(1)
+    assert refused.value.kind is NO_SPACE
