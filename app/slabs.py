@@ -32,7 +32,7 @@ class Slabs:
     @property
     def may_grow(self) -> bool:
         """Whether the socket would be given another slab."""
-        return not self._buffers.spent and self._buffers.allows(self.held)
+        return self._buffers.allows(self.held)
 
     @property
     def filling(self) -> Slab | None:
@@ -53,7 +53,7 @@ class Slabs:
             self._buffers.give(slab)
 
     def _take(self) -> Slab | None:
-        slab = self._buffers.take() if self._buffers.allows(self.held) else None
+        slab = self._buffers.take(self.held)
         if slab is not None:
             self.hold(slab)
         return slab

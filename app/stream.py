@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from app.buffers import PAGE, TURN, Buffers, Slab
+from app.buffers import ALONE, PAGE, TURN, Buffers, Slab
 from app.errors import Close
 from app.frames import CLOSE, TEXT
 from app.receiver import AHEAD, Receiver
@@ -52,7 +52,9 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
     """
 
-    __slots__ = ("_buffers", "_carry", "_enough", "_large", "_pending", "_received", "_slabs", "_straight")
+    __slots__ = (
+        "_buffers", "_carry", "_enough", "_large", "_pending", "_received", "_resting", "_slabs", "_straight", "_taken",
+    )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, buffers: Buffers) -> None:
         super().__init__(inner, transport, max_text)
@@ -60,8 +62,10 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._slabs = Slabs(buffers)
         self._pending = 0  # bytes that could be taken
         self._enough = 1  # so many wake the one who waits
-        self._received = 0  # bytes of this turn, the carry before them
-        self._straight = False  # this turn's bytes go straight into a slab
+        self._received = 0  # bytes that were parsed last, the carry before them
+        self._taken = 0  # bytes since the turn began
+        self._resting = False  # the turn is over, the next one is to come
+        self._straight = False  # what comes next goes straight into a slab
         self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
         self._carry = b""  # the beginning of a header whose rest is still to come
 
@@ -79,6 +83,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         where it broke the protocol; both after all that came before.
         """
         while not self._items and self._end is None:
+            self._slabs.settle()  # a loop may ask for memory and then find that nothing has come
             await self._until(1)
         deadline = self._loop.time() + patience
         while self._hungry(least) and (left := deadline - self._loop.time()) > 0:
@@ -130,7 +135,6 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             for slab in slabs:
                 self._slabs.drop(slab)
             self._slabs.settle()
-            self._resume()
 
         return Batch(views, size, release)
 
@@ -151,16 +155,15 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         for chunk in chunks:
             self._slabs.drop(chunk.slab)
         self._slabs.settle()
-        self._resume()  # now that there is memory
 
     # -- receiving, by the event loop
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport writes what it receives, no more than there is room for in slabs."""
         incoming, carried = self._buffers.incoming, len(self._carry)
-        most = TURN if self._buffers.shared(self._slabs.held) else len(incoming)
+        most = len(incoming)
         if not self._discarding:
-            most = min(most, self._slabs.reserve() or self._scrape())
+            most = min(most, self._slabs.reserve() or self._slabs.scrape())
         self._straight = self._left >= _LARGE and self._carries_bulk
         if self._straight:
             return self._slabs.next(min(most, self._left))
@@ -168,10 +171,6 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             most = min(most, PAGE)  # the header of another large frame: what is behind it need not be moved
         incoming[:carried] = self._carry
         return incoming[carried : carried + most]
-
-    def _scrape(self) -> int:
-        self._pause()
-        return self._slabs.scrape()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what came, and let go of memory that nothing came for."""
@@ -182,6 +181,9 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._came(len(self._carry) + nbytes)
         if self._slabs.settle() and not self._slabs.may_grow:
             self._pause()
+        self._taken += nbytes
+        if self._taken >= (TURN if self._buffers.crowded else ALONE):
+            self._rest()
         if self._pending >= self._enough:
             self.wake()
 
@@ -215,18 +217,29 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     # -- reading on
 
+    def _rest(self) -> None:
+        self._taken = 0
+        if not self._resting and not self._paused:
+            self._resting = True
+            self._transport.pause_reading()
+            self._buffers.rest(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def _pause(self) -> None:
         if self._paused:
             return
         super()._pause()
-        if self._buffers.spent and self._buffers.allows(self._slabs.held):
-            self._buffers.wait(self._resume)  # others hold the memory
+        self._buffers.wait(self._resume)
         self.wake()
 
     def _resume(self) -> bool:
-        if not self._paused or not self._buffers.allows(self._slabs.held) or self._ahead > AHEAD:
+        if not self._paused or self._ahead > AHEAD:
             return False
-        if self._buffers.spent:
+        if not self._discarding and not self._slabs.may_grow:
             self._buffers.wait(self._resume)
             return False
         self._buffers.leave(self._resume)

@@ -64,8 +64,8 @@ def jackfield(name: str = "Jackfield", *, tls: tuple[Path, Path] | None = None, 
     )
 
 
-def _script(name: str, python: str | Path = PYTHON) -> Command:
-    return lambda files, port: [python, SCRIPTS / name, files, str(port)]
+def _script(name: str, python: str | Path = PYTHON, *arguments: str) -> Command:
+    return lambda files, port: [python, SCRIPTS / name, files, str(port), *arguments]
 
 
 def _node(name: str) -> Command:
@@ -82,6 +82,7 @@ def _nginx(files: Path, port: int) -> Sequence[str | Path]:
 
 
 NAIVE: Final = Contender("naive aiohttp", PlainSocket, _script("naive.py", sys.executable))
+ECHO: Final = Contender("bare aiohttp echo", PlainSocket, _script("naive.py", sys.executable, "uvloop"))
 WEBSOCKETS: Final = Contender("websockets", PlainSocket, _script("websockets_server.py"), "websockets")
 PICOWS: Final = Contender("picows", PlainSocket, _script("picows_server.py"), "picows")
 WS: Final = Contender("ws", PlainSocket, _node("ws.mjs"), "ws")

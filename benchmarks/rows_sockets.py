@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.bench import OURS, Bench
-from benchmarks.contenders import NAIVE, Contender, jackfield
+from benchmarks.contenders import ECHO, NAIVE, Contender, jackfield
 from benchmarks.measure import Crowd, Sample, check
 from benchmarks.memory import settle
 from benchmarks.payload import GIB, KIB, MIB
@@ -22,7 +22,7 @@ UPLOADS: Final = "uploads GiB/s"
 WEIGHT: Final = "KiB each"
 
 _PINGPONG: Final[dict[str, Any]] = {"interval": 0, "rounds": 0, "timeout": "1h"}
-_PATHS: Final = {OURS: "/pingpong", NAIVE.name: "/echo"}
+_PATHS: Final = {OURS: "/pingpong", NAIVE.name: "/echo", ECHO.name: "/echo"}
 _WARM: Final = 100  # connections opened before memory is read: the first ones load code
 
 
@@ -62,12 +62,12 @@ def ping_alone(bench: Bench) -> Row:
                 time.sleep(bench.scale.ping_seconds)
                 return pings.end()
 
-        return Entry(contender.name, run, "ping and pong" if contender.name == OURS else "a bare aiohttp echo")
+        return Entry(contender.name, run, "ping and pong" if contender.name == OURS else "on the same loop, uvloop")
 
     return Row(
         "ping-alone", "Ping/pong alone, 100 connections", (RATE, P50, P99),
-        [entry(jackfield(**_PINGPONG)), entry(NAIVE)],
-        [Goal(OURS, RATE, at_least=0.9, against=NAIVE.name)], bench.scale.rounds,
+        [entry(jackfield(**_PINGPONG)), entry(ECHO)],
+        [Goal(OURS, RATE, at_least=0.9, against=ECHO.name)], bench.scale.rounds,
     )  # fmt: skip
 
 
@@ -114,12 +114,12 @@ def idle(bench: Bench) -> Row:
             with bench.serving(contender) as server:
                 return {WEIGHT: _weight(server, _PATHS[contender.name], bench.scale.idle) / KIB}
 
-        return Entry(contender.name, run, "ping and pong" if contender.name == OURS else "a bare aiohttp echo")
+        return Entry(contender.name, run, "ping and pong" if contender.name == OURS else "on the same loop, uvloop")
 
     return Row(
         "idle", f"{bench.scale.idle:,} idle connections", (WEIGHT,),
-        [entry(jackfield(**_PINGPONG)), entry(NAIVE)],
-        [Goal(OURS, WEIGHT, at_most=3, beyond=NAIVE.name)], bench.scale.few_rounds,
+        [entry(jackfield(**_PINGPONG)), entry(ECHO)],
+        [Goal(OURS, WEIGHT, at_most=3, beyond=ECHO.name)], bench.scale.few_rounds,
     )  # fmt: skip
 
 

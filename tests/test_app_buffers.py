@@ -86,8 +86,8 @@ async def test_a_socket_does_not_starve_behind_one_that_needs_no_memory(
     buffers = Buffers(app.buffers.SLAB)
     greedy, first, second = (Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(3))
     for peer in (greedy, first, second):
-        await peer.act("receive")
-    assert buffers.spent
+        peer.wire.feed(b"")
+    assert not buffers.allows(0)
     assert first.stream.paused
     assert second.stream.paused
     for peer in (greedy, first):
@@ -121,11 +121,76 @@ async def test_an_idle_socket_holds_no_memory() -> None:
     assert wire.pings == [b"x"]
 
 
+async def test_memory_that_nothing_came_for_is_given_back() -> None:
+    """A loop that asks where to receive, and finds that nothing has come, leaves an idle socket without memory."""
+    buffers, wire = Buffers(2**20), Wire()
+    stream = wire.stream(buffers)
+    stream.get_buffer(-1)
+    assert buffers.used
+    waiting = asyncio.create_task(stream.next())
+    await asyncio.sleep(0)
+    assert buffers.used == 0
+    wire.feed(frame(Opcode.BINARY, b"x"))
+    batch = await waiting
+    assert isinstance(batch, Batch)
+    assert bytes(batch.views[0]) == b"x"
+
+
+async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
+    """Of a hundred sockets whose peers send without end, no more fill slabs at a time than there is plenty for, each of
+    them a batch; and all get on."""
+    buffers = Buffers(1024 * app.buffers.SLAB)
+    peers = [Peer(buffers, bytes(6 * app.buffers.SLAB)) for _ in range(100)]
+    batches: list[int] = []
+    most = 0
+    async with asyncio.timeout(60):
+        while any(len(peer.got) < len(peer.data) for peer in peers):
+            for peer in peers:
+                await peer.act("receive")
+            most = max(most, buffers.used)
+            for peer in peers:
+                if peer.stream.paused or not peer.wire.unread:
+                    await peer.act("take")
+                    batches += [batch.size for batch in peer.held]
+                    await peer.act("release")
+            await asyncio.sleep(0)
+    assert most <= app.buffers.PLENTY * app.buffers.FAIR
+    full = [size for size in batches if size > (app.buffers.FAIR - 1) * app.buffers.SLAB]
+    assert len(full) > len(peers) * 3 // 4
+
+
+async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plenty is no limit: where those who use the bytes are slow, the sockets that wait go on within the budget."""
+    monkeypatch.setattr(app.buffers, "_AGAIN", 0.001)
+    buffers = Buffers(64 * app.buffers.SLAB)
+    peers = [Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(16)]
+    async with asyncio.timeout(5):
+        while buffers.used < 60 * app.buffers.SLAB:
+            for peer in peers:
+                await peer.act("receive")
+            await asyncio.sleep(0.001)
+
+
+async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
+    """In one turn of the loop a socket is given so much and no more, and of those that rest one goes on in each."""
+    buffers = Buffers(64 * app.buffers.SLAB)
+    peers = [Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(3)]
+    for peer in peers:
+        peer.wire.feed(b"")
+    sent = [4 * app.buffers.SLAB - len(peer.wire.unread) for peer in peers]
+    assert sent[0] < app.buffers.ALONE + app.buffers.INCOMING
+    assert max(sent[1:]) < app.buffers.TURN + app.buffers.INCOMING
+    assert [peer.wire.paused for peer in peers] == [True, True, True]
+    for still in ([False, True, True], [False, False, True], [False, False, False]):
+        await asyncio.sleep(0)
+        assert [peer.wire.paused for peer in peers] == still
+
+
 async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred slabs that were used at once, and are free, do not stay with the process."""
     monkeypatch.setattr(app.buffers, "_LINGER", 0.01)
     buffers = Buffers(200 * app.buffers.SLAB)
-    slabs = [buffers.take() for _ in range(100)]
+    slabs = [buffers.take(1) for _ in range(100)]
     for slab in slabs:
         assert slab is not None
         slab.view[:] = bytes(slab.size)

@@ -1,12 +1,17 @@
-"""What one writes first: aiohttp, and `await file.write(message)`. No hash, no fsync, no limits."""
+"""What one writes first: aiohttp, and `await file.write(message)`. No hash, no fsync, no limits.
+
+It runs on asyncio's own loop; with a third argument, `uvloop`, on the one that Jackfield has.
+"""
 
 import sys
 from pathlib import Path
 
 import aiofiles
+import uvloop
 from aiohttp import web
 
 FOLDER, PORT = Path(sys.argv[1]), int(sys.argv[2])
+LOOP = uvloop.new_event_loop() if sys.argv[3:] == ["uvloop"] else None
 
 
 async def upload(request: web.Request) -> web.WebSocketResponse:
@@ -31,4 +36,4 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
 app = web.Application()
 app.router.add_get("/upload/{name}", upload)
 app.router.add_get("/echo", echo)
-web.run_app(app, host="127.0.0.1", port=PORT, print=None, access_log=None)
+web.run_app(app, host="127.0.0.1", port=PORT, print=None, access_log=None, loop=LOOP)

@@ -34,7 +34,7 @@ def small_slabs() -> Iterator[None]:
 
 
 class Wire(asyncio.Transport):
-    """What the kernel has for one receiver, and gives as asyncio does: not while reading is paused."""
+    """What the kernel has for one receiver, and gives as the loops do: not while reading is paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +66,10 @@ class Wire(asyncio.Transport):
             return 0
         receiver = self.receiver
         if isinstance(receiver, Stream):
+            receiver.get_buffer(-1)  # uvloop may ask once more, and find that nothing has come
             buffer = receiver.get_buffer(-1)
             assert len(buffer), "asyncio takes an empty buffer for a fault and cuts the link"
+            assert not self.paused, "uvloop crashes where reading is paused while it asks"
             size = min(most, len(buffer), len(self.unread))
             buffer[:size] = self.unread[:size]
             receiver.buffer_updated(size)
