@@ -87,9 +87,10 @@ class Uploads:
         else:
             part = await _asked(self._store.create(key, promise))
         upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._room)
-        # One of many is as a rule stored a moment later, and then its other line says the same: a tenth of all it costs.
-        say = log.debug if lazily else log.info
-        say("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
+        if lazily:  # it is as a rule stored a moment later, and that line says the same: two cost a tenth of all
+            log.debug("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
+        else:
+            log.info("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
         return token, upload
 
     def _promised(self) -> int:

@@ -77,7 +77,9 @@ class _Many:
         self._again: deque[_Item] = deque()  # sent on a socket that was lost, and not answered
         self._waiting: deque[_Item] = deque()  # sent on this socket, in order
         self._unnamed: deque[_Item] = deque()  # those of them that wait for `ready`
+        self._refused: deque[str] = deque()  # tokens of those that are open and will not be stored
         self._room = asyncio.Event()
+        self._refusal = asyncio.Event()
         self._heard = 0.0
         self._stored = 0
 
@@ -98,9 +100,11 @@ class _Many:
         async with self._service.socket(self._service.url) as socket:
             try:
                 async with asyncio.TaskGroup() as group:
-                    helpers = [group.create_task(self._hear(socket)), group.create_task(self._watch(socket))]
+                    helpers = [
+                        group.create_task(work) for work in (self._hear(socket), self._watch(socket), self._cancel())
+                    ]
                     await self._send(socket)
-                    while self._waiting:
+                    while self._waiting or self._refused:
                         await self._change()
                     for helper in helpers:
                         helper.cancel()
@@ -124,7 +128,7 @@ class _Many:
 
     async def _create(self, socket: Connection) -> None:
         item = self._again[0]
-        while len(self._waiting) >= _AT_ONCE or (self._waiting and self._in_flight() + len(item.data) > _IN_FLIGHT):
+        while self._full(len(item.data)):
             await self._change()
         self._begin(item)
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
@@ -155,8 +159,21 @@ class _Many:
         while self._waiting:
             await self._change()
 
-    def _in_flight(self) -> int:
-        return sum(len(item.data) for item in self._waiting)
+    def _full(self, coming: int) -> bool:
+        """Whether so many bytes more would be too much under way."""
+        if len(self._waiting) + len(self._refused) >= _AT_ONCE:
+            return True
+        return bool(self._waiting) and sum(len(item.data) for item in self._waiting) + coming > _IN_FLIGHT
+
+    async def _cancel(self) -> None:
+        """Have the service drop what it refused to store: it is still open, and only so many uploads may be."""
+        while True:
+            while self._refused:
+                await self._service.cancel(self._service.url / self._refused[0])
+                self._refused.popleft()
+                self._room.set()
+            self._refusal.clear()
+            await self._refusal.wait()
 
     async def _change(self) -> None:
         """Until an answer has come."""
@@ -212,6 +229,9 @@ class _Many:
             self._patience.reached(self._stored)
         elif not isinstance(outcome, UploadError):
             raise outcome
+        elif item.token is not None and not outcome.resumable:
+            self._refused.append(item.token)
+            self._refusal.set()
         self._done(item.path, outcome)
 
     async def _watch(self, socket: Connection) -> None:

@@ -6,12 +6,14 @@ import hashlib
 import os
 import stat
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, Self
 
 from handlers.upload.client.failures import Changed
 
 _PIECE = 2 * 1024 * 1024  # bytes a hop to the worker thread reads: one hop costs 0.1 ms, 1 MiB of SHA-256 0.6
+_AHEAD = 2  # pieces asked for beyond the one that is being sent: so the thread never waits for the loop
 _MARKS = 512  # states of the digest to keep, one a piece: a service that lost up to 1 GiB costs no re-reading
 
 
@@ -60,8 +62,9 @@ class File:
         self._hasher = hashlib.sha256()
         self._marks = deque([(0, self._hasher.copy())], maxlen=_MARKS)
         piece = min(_PIECE, self.size)
-        self._buffers = (memoryview(bytearray(piece)), memoryview(bytearray(piece)))
-        self._ahead: asyncio.Future[memoryview] | None = None
+        self._buffers = deque(memoryview(bytearray(piece)) for _ in range(_AHEAD + 1))
+        self._ahead: deque[asyncio.Future[memoryview]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read")  # one, so that pieces are read in order
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -85,14 +88,16 @@ class File:
         self._offset, hasher = self._marks[-1] if self._marks else (0, hashlib.sha256())
         self._hasher = hasher.copy()
         while self._offset < offset:
-            await self._produced(self._start(offset))
+            self._start(offset)
+            await self._produced()
         return self._hasher.hexdigest()
 
     async def read(self) -> memoryview:
-        """See `Source`. The piece after the one that is returned is being read meanwhile."""
-        piece = await self._produced(self._ahead or self._start(self.size))
+        """See `Source`. The pieces after the one that is returned are being read meanwhile."""
+        while len(self._ahead) < _AHEAD:
+            self._start(self.size)
+        piece = await self._produced()
         if piece:
-            self._buffers = self._buffers[::-1]
             self._start(self.size)
         return piece
 
@@ -107,30 +112,33 @@ class File:
     async def close(self) -> None:
         """Close the file, once no thread reads it any more."""
         await self._settled()
+        self._thread.shutdown()
         os.close(self._descriptor)
 
-    def _start(self, until: int) -> "asyncio.Future[memoryview]":
-        room = self._buffers[0][: until - self._offset]
+    def _start(self, until: int) -> None:
+        """Have one more piece read, into the buffer that was used longest ago."""
+        self._buffers.rotate(-1)
         # Not a task: a task would begin only when the loop is next idle, and sending may keep it busy for long.
-        self._ahead = asyncio.get_running_loop().run_in_executor(None, self._produce, room)
-        return self._ahead
+        piece = asyncio.get_running_loop().run_in_executor(self._thread, self._produce, self._buffers[-1], until)
+        self._ahead.append(piece)
 
-    async def _produced(self, piece: "asyncio.Future[memoryview]") -> memoryview:
+    async def _produced(self) -> memoryview:
         """Wait for the thread. Whoever stops waiting does not stop it: see `_settled`."""
-        found = await asyncio.shield(piece)
-        self._ahead = None
-        return found
+        piece = await asyncio.shield(self._ahead[0])
+        self._ahead.popleft()
+        return piece
 
     async def _settled(self) -> None:
         """Wait until the thread rests: what it reads moves the offset and the digest."""
-        if self._ahead is not None:
-            await asyncio.wait({self._ahead})
-            if not self._ahead.cancelled():
-                self._ahead.exception()  # whoever reads that piece again meets its trouble again
-            self._ahead = None
+        while self._ahead:
+            await asyncio.wait(self._ahead)
+            piece = self._ahead.popleft()
+            if not piece.cancelled():
+                piece.exception()  # whoever reads that piece again meets its trouble again
 
-    def _produce(self, room: memoryview) -> memoryview:
-        """Read and digest the next piece into `room`. In the worker thread, one at a time."""
+    def _produce(self, buffer: memoryview, until: int) -> memoryview:
+        """Read and digest the next piece into `buffer`. In the worker thread, one at a time."""
+        room = buffer[: until - self._offset]
         piece = room[: os.preadv(self._descriptor, [room], self._offset)] if room else room
         self._verify()
         if room and not piece:
