@@ -1,6 +1,7 @@
 """Whole messages, for handlers that take them: put together in memory, a bounded number of bytes ahead."""
 
 import asyncio
+import contextvars
 import math
 import zlib
 from typing import Final
@@ -10,6 +11,8 @@ from app.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, d
 from app.receiver import Receiver
 
 _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
+_CONTEXT: Final = contextvars.Context()
+"""For the timers of all sockets: a timer would copy the one it is set in, 100 bytes for each idle socket."""
 
 
 class Messages(Receiver, asyncio.Protocol):
@@ -58,7 +61,7 @@ class Messages(Receiver, asyncio.Protocol):
 
     def _set_timer(self, when: float) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_at(when, self._on_timer)
+        self._timer = self._loop.call_at(when, self._on_timer, context=_CONTEXT)
 
     def _on_timer(self) -> None:
         self._timer = None
