@@ -22,6 +22,7 @@ from tests.support.service import Service, configuration, upload
 pytestmark = pytest.mark.timeout(300)  # many starts, each of them short
 
 MIB = 2**20
+_LARGE_ONES = 32 * MIB  # bytes of all files after which only small ones follow: a third of the smallest disk
 SYSTEMS = [
     pytest.param("ext4", marks=pytest.mark.skipif(bool(disks.unavailable("ext4")), reason=disks.unavailable("ext4"))),
     pytest.param(
@@ -173,11 +174,12 @@ async def test_power_cuts_at_random_lose_nothing(disk: Disk, cuts: int) -> None:
 
 
 async def _work(outsider: Outsider, dice: random.Random, jobs: list[Job]) -> None:
-    """Six clients, each with one file after the other."""
+    """Six clients, each with one file after the other: small ones only, once a good part of the disk is full."""
 
     async def client(number: int) -> None:
         while True:
-            size = dice.choice((0, 5, 4096, 100_000, MIB, 2 * MIB))
+            large = (100_000, MIB, 2 * MIB) if sum(len(job.data) for job in jobs) < _LARGE_ONES else ()
+            size = dice.choice((0, 5, 4096, *large))
             name = f"in/{len(jobs)}.bin"
             job = Job(name, dice.randbytes(size), FRAMINGS[number % len(FRAMINGS)], number == 5, pause=0.01)
             jobs.append(job)
