@@ -34,7 +34,7 @@ ALONE: Final = 4 * TURN
 
 FAIR: Final = 4
 """Slabs that a socket may fill in one go though others wait for memory. 200 uploads that fill one each, all at the same
-time, need twice the processor: each slab is a visit to the disk of its own."""
+time, need half as much again of the processor: each slab is a visit to the disk of its own."""
 
 PLENTY: Final = 24 * 1024 * 1024
 """Bytes under way from where on sockets wait for their turn: more of them make nothing faster, unless whoever uses them

@@ -167,7 +167,7 @@ def _url(runner: web.AppRunner, *, secure: bool) -> str:
 def serve(settings: Settings) -> NoReturn:
     """Run the service as the whole process, and leave without waiting for a disk that hangs."""
     logs.configure(settings.logging.level, settings.logging.format)
-    # An eighth less of the processor for bulk than with asyncio's own loop: several buffers are filled in one turn.
+    # A tenth less of the processor for bulk than with asyncio's own loop: several buffers are filled in one turn.
     loop = uvloop.new_event_loop()
     try:
         status = loop.run_until_complete(run(settings))

@@ -1,7 +1,8 @@
 """An open upload between its session and its part: bytes stand in their place, or nowhere."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,57 +14,57 @@ from handlers.upload.messages import Promise
 from handlers.upload.open_upload import OpenUpload
 from handlers.upload.room import Room
 from handlers.upload.settings import UploadOptions
+from handlers.upload.store import Part
 from tests.support.holder import Holder
+
+
+@contextlib.asynccontextmanager
+async def begun(folder: Path, *, room: int = 2**20, lazily: bool = False) -> AsyncIterator[OpenUpload]:
+    """An upload of unknown size on a disk that has so many bytes of room; nobody holds it yet."""
+
+    async def free() -> int:
+        return room
+
+    store = DirectoryStore(folder, "rename", 1.0, 1.0)
+    await store.open()
+    key, promise = "0" * 64, Promise("a")
+    part: Part = store.create_lazily(key, promise) if lazily else await store.create(key, promise)
+    yield OpenUpload(key, promise, part, UploadOptions(directory=folder, min_free=0), Room(free, lambda: 0))
+    await part.remove()
+    await store.close()
 
 
 @pytest.mark.parametrize("lazily", [False, True])
 async def test_bytes_behind_bytes_that_found_no_room_are_not_written(tmp_path: Path, *, lazily: bool) -> None:
     """Where of two batches under way the first one finds no room, the second one, which would, is not put there."""
-
-    async def free() -> int:
-        return 3000
-
-    store = DirectoryStore(tmp_path, "rename", 1.0, 1.0)
-    await store.open()
-    promise = Promise("a")
-    part = store.create_lazily("0" * 64, promise) if lazily else await store.create("0" * 64, promise)
-    options = UploadOptions(directory=tmp_path, min_free=0)
-    upload = OpenUpload("0" * 64, promise, part, options, Room(free, lambda: 0))
     holder = Holder()
-    await upload.hold(holder)
-    results = await asyncio.gather(
-        upload.write(holder, [memoryview(bytes(4000))], 4000),
-        upload.write(holder, [memoryview(bytes(2000))], 2000),
-        return_exceptions=True,
-    )
-    assert isinstance(results[0], Failure)
-    assert results[0].kind is NO_SPACE
-    assert isinstance(results[1], Failure)
-    assert part.offset == 0
-    await upload.release(holder)
-    await part.remove()
-    await store.close()
+    async with begun(tmp_path, room=3000, lazily=lazily) as upload:
+        await upload.hold(holder)
+        results = await asyncio.gather(
+            upload.write(holder, [memoryview(bytes(4000))], 4000),
+            upload.write(holder, [memoryview(bytes(2000))], 2000),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], Failure)
+        assert results[0].kind is NO_SPACE
+        assert isinstance(results[1], Failure)
+        assert upload.part.offset == 0
+        await upload.release(holder)
 
 
 async def test_an_upload_that_waits_for_its_turn_is_not_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While bytes of it wait outside because others are read, it is not synced: with many uploads each turn of each of
     them would end with three syncs."""
     monkeypatch.setattr(open_upload, "_QUIET", 0.001)
-    store = DirectoryStore(tmp_path, "rename", 1.0, 1.0)
-    await store.open()
-    part = await store.create("0" * 64, Promise("a"))
-    options = UploadOptions(directory=tmp_path, min_free=0)
-    upload = OpenUpload("0" * 64, Promise("a"), part, options, Room(store.free, lambda: 0))
-    holder = _Waiting(lambda: part.durable)
-    await upload.hold(holder)
-    await upload.write(holder, [memoryview(b"abc")], 3)
-    async with asyncio.timeout(5):
-        while part.durable < 3:
-            await asyncio.sleep(0.001)
-    assert holder.seen == [0, 0, 0, 0]
-    await upload.release(holder)
-    await part.remove()
-    await store.close()
+    async with begun(tmp_path) as upload:
+        holder = _Waiting(lambda: upload.part.durable)
+        await upload.hold(holder)
+        await upload.write(holder, [memoryview(b"abc")], 3)
+        async with asyncio.timeout(5):
+            while upload.part.durable < 3:
+                await asyncio.sleep(0.001)
+        assert holder.seen == [0, 0, 0, 0]
+        await upload.release(holder)
 
 
 class _Waiting(Holder):

@@ -41,7 +41,7 @@ class _Permuting(argparse.ArgumentParser):
 
     _inside = False
 
-    def parse_known_args(  # type: ignore[override]
+    def parse_known_args(  # type: ignore[override] # the stub wants overloads
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, options first; in the plain way where `--` says that all after it are files."""

@@ -148,7 +148,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _name(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("no name")  # noqa: TRY004
+        raise ValueError("no name")  # noqa: TRY004 - likewise
     try:
         check_name(value)
     except Failure as failure:

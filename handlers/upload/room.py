@@ -31,15 +31,16 @@ class Room:
 
         Say `settle` when the bytes are written, or counted in `promised`, or will never be.
         """
+        needed = size + leave
         async with self._lock:
-            if self._left < size + leave or time.monotonic() - self._measured > _BELIEVED:
+            if self._left < needed or time.monotonic() - self._measured > _BELIEVED:
                 await self._measure()
-            while self._left < size + leave and self._claimed:
+            while self._left < needed:
+                if not self._claimed:
+                    raise Failure(NO_SPACE, "There is not enough room on the disk.")
                 self._settled.clear()
                 await self._settled.wait()
                 await self._measure()
-            if self._left < size + leave:
-                raise Failure(NO_SPACE, "There is not enough room on the disk.")
             self._left -= size
             self._claimed += size
 

@@ -94,12 +94,9 @@ class File:
 
     async def read(self) -> memoryview:
         """See `Source`. The pieces after the one that is returned are being read meanwhile."""
-        while len(self._ahead) < _AHEAD:
+        while len(self._ahead) <= _AHEAD:
             self._start(self.size)
-        piece = await self._produced()
-        if piece:
-            self._start(self.size)
-        return piece
+        return await self._produced()
 
     async def digest(self) -> str:
         """See `Source`."""
