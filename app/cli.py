@@ -10,10 +10,10 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.errors import CannotStart
+from jackfield.app.errors import CannotStart
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from jackfield.app.config.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace) -> int:
     """Run what needs the configuration. Only here is the service imported: other commands start without it."""
-    from app.config import ConfigError, load
+    from jackfield.app.config import ConfigError, load
 
     try:
         run(load(arguments.config))
@@ -68,18 +68,18 @@ def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace
 
 
 def _serve(settings: "Settings") -> None:
-    from app.service import serve
+    from jackfield.app.service import serve
 
     serve(settings)
 
 
 def _check(settings: "Settings") -> None:
-    from app.config import render
+    from jackfield.app.config import render
 
     print(render(settings), end="")
 
 
 def _schema(settings: "Settings") -> None:
-    from app.config import schema
+    from jackfield.app.config import schema
 
     print(json.dumps(schema(settings), indent=2))

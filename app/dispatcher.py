@@ -14,14 +14,14 @@ import structlog
 from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 
-from app import errors
-from app.accept import wants_html
-from app.connection import Connection
-from app.errors import Close, Disconnected, Failure
-from app.handler import Handler
-from app.messages import Messages
-from app.metrics import Metrics
-from app.stream import Stream
+from jackfield.app import errors
+from jackfield.app.accept import wants_html
+from jackfield.app.errors import Close, Disconnected, Failure
+from jackfield.app.handler import Handler
+from jackfield.app.metrics import Metrics
+from jackfield.app.socket.connection import Connection
+from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.stream import Stream
 
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",

@@ -15,11 +15,11 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from app.buffers import Buffers
-from app.connection import Connection
-from app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
-from app.options import Directory, Duration, HandlerOptions, Size
-from app.stream import Batch
+from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
+from jackfield.app.options import Directory, Duration, HandlerOptions, Size
+from jackfield.app.socket.buffers import Buffers
+from jackfield.app.socket.connection import Connection
+from jackfield.app.socket.stream import Batch
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",

@@ -9,9 +9,9 @@ from aiohttp.typedefs import Handler as RequestHandler
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from app import errors
-from app.errors import Close, Failure, Kind
-from app.logs import PATH, path_without_secrets
+from jackfield.app import errors
+from jackfield.app.errors import Close, Failure, Kind
+from jackfield.app.logs import PATH, path_without_secrets
 
 log = structlog.get_logger()
 

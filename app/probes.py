@@ -10,10 +10,10 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.accept import preferred
-from app.dispatcher import PAGE_HEADERS, Dispatcher
-from app.handler import Handler
-from app.metrics import Metrics
+from jackfield.app.accept import preferred
+from jackfield.app.dispatcher import PAGE_HEADERS, Dispatcher
+from jackfield.app.handler import Handler
+from jackfield.app.metrics import Metrics
 
 PAGES: Final = Path(__file__).parent / "pages"
 

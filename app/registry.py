@@ -1,12 +1,17 @@
-"""From `use: module:Class` in config.yaml to the class of a handler: the service knows none by name."""
+"""From `use:` in config.yaml to the class of a handler: the service knows none by name.
+
+`use: upload` is a name of the entry-point group `jackfield.handlers`, to which any installed package may add;
+`use: module:Class` needs no installation.
+"""
 
 import importlib
 import sys
 import traceback
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from app.handler import Handler, HandlerOptions
+from jackfield.app.handler import Handler, HandlerOptions
 
 RESERVED = frozenset({"use", "path"})
 """What the service itself reads in a handler's section; no Options may have these names."""
@@ -27,19 +32,31 @@ def make_importable(folder: Path) -> None:
 
 
 def resolve(use: str) -> type[Handler]:
-    """The class that `module:Class` names. Raises RegistryError."""
-    module_name, _, class_name = use.partition(":")
+    """The class that `use` names: an entry point of the group `jackfield.handlers`, or `module:Class`.
+
+    Raises RegistryError.
+    """
+    module_name, _, class_name = (use if ":" in use else _entry_point(use)).partition(":")
     if not class_name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
-        raise RegistryError("expected module:Class, as in handlers.upload:Upload")
+        raise RegistryError("expected the name of a handler, as in upload, or module:Class, as in echo:Echo")
     module = _import(module_name)
     where = f"module {module_name} ({module.__file__})"  # the path shows when another one was found
     found = getattr(module, class_name, None)
     if found is None:
         raise RegistryError(f"{where} has no class {class_name}")
     if not isinstance(found, type) or not issubclass(found, Handler):
-        raise RegistryError(f"{class_name} in {where} is not a subclass of app.handler.Handler")
+        raise RegistryError(f"{class_name} in {where} is not a subclass of jackfield.app.handler.Handler")
     _check(found)
     return found
+
+
+def _entry_point(name: str) -> str:
+    """What the name stands for; its installed package may have been taken out, and then the import says so."""
+    known = {entry.name: entry.value for entry in entry_points(group="jackfield.handlers")}
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise RegistryError(f"there is no handler {name} (installed: {names}), and it is not module:Class")
+    return known[name]
 
 
 def _import(name: str) -> ModuleType:
@@ -65,6 +82,6 @@ def _check(factory: type[Handler]) -> None:
     if factory.serve is Handler.serve:
         raise RegistryError(f"{factory.__name__} has no method serve")
     if not (isinstance(factory.Options, type) and issubclass(factory.Options, HandlerOptions)):
-        raise RegistryError(f"{factory.__name__}.Options is not a subclass of app.handler.HandlerOptions")
+        raise RegistryError(f"{factory.__name__}.Options is not a subclass of jackfield.app.handler.HandlerOptions")
     if clash := RESERVED & factory.Options.model_fields.keys():
         raise RegistryError(f"{factory.__name__}.Options may not have {' or '.join(sorted(clash))}")

@@ -13,16 +13,16 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from app import logs
-from app.config import Settings
-from app.cors import allow_origins
-from app.dispatcher import Dispatcher
-from app.errors import CannotStart
-from app.handler import Handler
-from app.metrics import Metrics
-from app.middlewares import check_origin, failures
-from app.probes import PAGES, Probes
-from app.settings import TlsSettings
+from jackfield.app import logs
+from jackfield.app.config import Settings
+from jackfield.app.config.settings import TlsSettings
+from jackfield.app.cors import allow_origins
+from jackfield.app.dispatcher import Dispatcher
+from jackfield.app.errors import CannotStart
+from jackfield.app.handler import Handler
+from jackfield.app.metrics import Metrics
+from jackfield.app.middlewares import check_origin, failures
+from jackfield.app.probes import PAGES, Probes
 
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])

@@ -53,8 +53,8 @@ def jackfield(name: str = "Jackfield", *, tls: tuple[Path, Path] | None = None, 
         if tls is not None:
             server["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
         handlers = {
-            "pingpong": {"use": "handlers.pingpong:PingPong", "path": "/pingpong", **pingpong},
-            "upload": {"use": "handlers.upload:Upload", "path": "/upload", "directory": str(files)},
+            "pingpong": {"use": "pingpong", "path": "/pingpong", **pingpong},
+            "upload": {"use": "upload", "path": "/upload", "directory": str(files)},
         }
         config.write_text(yaml.safe_dump({"server": server, "handlers": handlers}), encoding="utf-8")
         return [COMMAND, "serve", "--config", config]

@@ -19,8 +19,8 @@ from benchmarks.rows import Entry, Goal, Row
 from benchmarks.small import AT_ONCE, SIZE, Client, Conversation, Requests, SmallFile, ask_put, ask_tus, floor, send
 from benchmarks.small import small_files as made_files
 from benchmarks.wire import Link
-from handlers.upload.messages import Receipt
-from handlers.upload.staging import Staging
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Receipt
 
 FILES: Final = "files/s"
 EACH: Final = "CPU ms each"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import app.buffers
-from app.buffers import Buffers
-from app.stream import Batch
+import jackfield.app.socket.buffers
+from jackfield.app.socket.buffers import Buffers
+from jackfield.app.socket.stream import Batch
 from tests.support.rawsocket import Opcode, frame, header, mask
 from tests.support.wire import SLAB, Wire, small_slabs
 
@@ -54,7 +54,7 @@ async def test_sockets_that_share_the_memory_all_go_on(data: st.DataObject) -> N
     """Whatever sockets do, together they hold no more than the budget, each no more than its share; and none waits
     for memory that there is."""
     with small_slabs(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.buffers, "_AGAIN", 0.001)
+        patch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
         buffers = Buffers(3 * SLAB, 2 * SLAB)
         sizes = data.draw(st.lists(st.integers(1, 6 * SLAB), min_size=1, max_size=5))
         peers = [Peer(buffers, bytes(number % 251 for number in range(size))) for size in sizes]
@@ -82,9 +82,9 @@ async def test_a_socket_does_not_starve_behind_one_that_needs_no_memory(
 ) -> None:
     """When memory comes free, and the socket that has waited longest is gone or has nothing to receive, the next
     one goes on."""
-    monkeypatch.setattr(app.buffers, "_AGAIN", 0.001)
-    buffers = Buffers(app.buffers.SLAB)
-    greedy, first, second = (Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(3))
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    buffers = Buffers(jackfield.app.socket.buffers.SLAB)
+    greedy, first, second = (Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(3))
     for peer in (greedy, first, second):
         peer.wire.feed(b"")
     assert not buffers.allows(0)
@@ -139,8 +139,8 @@ async def test_memory_that_nothing_came_for_is_given_back() -> None:
 async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
     """Of a hundred sockets whose peers send without end, no more fill slabs at a time than there is plenty for, each of
     them a batch; and all get on."""
-    buffers = Buffers(1024 * app.buffers.SLAB)
-    peers = [Peer(buffers, bytes(6 * app.buffers.SLAB)) for _ in range(100)]
+    buffers = Buffers(1024 * jackfield.app.socket.buffers.SLAB)
+    peers = [Peer(buffers, bytes(6 * jackfield.app.socket.buffers.SLAB)) for _ in range(100)]
     batches: list[int] = []
     most = 0
     async with asyncio.timeout(60):
@@ -154,18 +154,20 @@ async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
                     batches += [batch.size for batch in peer.held]
                     await peer.act("release")
             await asyncio.sleep(0)
-    assert most <= app.buffers.PLENTY * app.buffers.FAIR
-    full = [size for size in batches if size > (app.buffers.FAIR - 1) * app.buffers.SLAB]
+    assert most <= jackfield.app.socket.buffers.PLENTY * jackfield.app.socket.buffers.FAIR
+    full = [
+        size for size in batches if size > (jackfield.app.socket.buffers.FAIR - 1) * jackfield.app.socket.buffers.SLAB
+    ]
     assert len(full) > len(peers) * 3 // 4
 
 
 async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plenty is no limit: where those who use the bytes are slow, the sockets that wait go on within the budget."""
-    monkeypatch.setattr(app.buffers, "_AGAIN", 0.001)
-    buffers = Buffers(64 * app.buffers.SLAB)
-    peers = [Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(16)]
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    buffers = Buffers(64 * jackfield.app.socket.buffers.SLAB)
+    peers = [Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(16)]
     async with asyncio.timeout(5):
-        while buffers.used < 60 * app.buffers.SLAB:
+        while buffers.used < 60 * jackfield.app.socket.buffers.SLAB:
             for peer in peers:
                 await peer.act("receive")
             await asyncio.sleep(0.001)
@@ -173,13 +175,13 @@ async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pyt
 
 async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
     """In one turn of the loop a socket is given so much and no more, and of those that rest one goes on in each."""
-    buffers = Buffers(64 * app.buffers.SLAB)
-    peers = [Peer(buffers, bytes(4 * app.buffers.SLAB)) for _ in range(3)]
+    buffers = Buffers(64 * jackfield.app.socket.buffers.SLAB)
+    peers = [Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(3)]
     for peer in peers:
         peer.wire.feed(b"")
-    sent = [4 * app.buffers.SLAB - len(peer.wire.unread) for peer in peers]
-    assert sent[0] < app.buffers.ALONE + app.buffers.INCOMING
-    assert max(sent[1:]) < app.buffers.TURN + app.buffers.INCOMING
+    sent = [4 * jackfield.app.socket.buffers.SLAB - len(peer.wire.unread) for peer in peers]
+    assert sent[0] < jackfield.app.socket.buffers.ALONE + jackfield.app.socket.buffers.INCOMING
+    assert max(sent[1:]) < jackfield.app.socket.buffers.TURN + jackfield.app.socket.buffers.INCOMING
     assert [peer.wire.paused for peer in peers] == [True, True, True]
     for still in ([False, True, True], [False, False, True], [False, False, False]):
         await asyncio.sleep(0)
@@ -188,8 +190,8 @@ async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
 
 async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred slabs that were used at once, and are free, do not stay with the process."""
-    monkeypatch.setattr(app.buffers, "_LINGER", 0.01)
-    buffers = Buffers(200 * app.buffers.SLAB)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_LINGER", 0.01)
+    buffers = Buffers(200 * jackfield.app.socket.buffers.SLAB)
     slabs = [buffers.take(1) for _ in range(100)]
     for slab in slabs:
         assert slab is not None
@@ -200,7 +202,7 @@ async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest
         buffers.give(slab)
     del slab, slabs
     async with asyncio.timeout(5):
-        while resident() > used - 70 * app.buffers.SLAB:
+        while resident() > used - 70 * jackfield.app.socket.buffers.SLAB:
             await asyncio.sleep(0.001)
 
 

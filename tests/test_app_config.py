@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import config, yamlfile
-from app.settings import LoggingSettings, ServerSettings, Settings
+from jackfield.app import config
+from jackfield.app.config import yamlfile
+from jackfield.app.config.settings import LoggingSettings, ServerSettings, Settings
 from tests.support import plugs
 from tests.support.configs import ECHO, load
 
@@ -169,10 +170,7 @@ def test_the_projects_configuration_has_every_setting_at_its_default_and_nothing
     written, _, _ = yamlfile.read(file.read_text(encoding="utf-8"), "config.yaml")
     rendered, _, _ = yamlfile.read(config.render(settings), "")
     assert [path for path, _ in leaves(written)] == [path for path, _ in leaves(rendered)]
-    assert {each.use for each in settings.handlers.values()} == {
-        "handlers.pingpong:PingPong",
-        "handlers.upload:Upload",
-    }
+    assert {each.use for each in settings.handlers.values()} == {"pingpong", "upload"}
 
 
 def test_the_documentation_has_every_setting_with_its_default() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app import config
+from jackfield.app import config
 from tests.support.configs import ECHO, complaints, load
 
 

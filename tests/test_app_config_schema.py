@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app import config, yamlfile
+from jackfield.app import config
+from jackfield.app.config import yamlfile
 from tests.support.configs import ECHO, load
 
 TEXT = f"handlers:\n  echo: {{{ECHO}}}\n  demanding: {{use: tests.support.plugs:Demanding, path: /d, secret: x}}\n"

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-import app.connection
-from app.errors import BAD_MESSAGE, SUPERSEDED, Close, Disconnected, Failure
-from app.service import DISPATCHER
-from app.testing import JackfieldServer, RunningService
+import jackfield.app.socket.connection
+from jackfield.app.errors import BAD_MESSAGE, SUPERSEDED, Close, Disconnected, Failure
+from jackfield.app.service import DISPATCHER
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.handlers import Connection, raw, sections
 from tests.support.outsider import eventually
@@ -203,7 +203,7 @@ async def test_a_peer_that_does_not_read_is_cut_after_the_limit(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A send that a peer does not take is ended by us, with the whole link (fact 8); until then nothing is lost."""
-    monkeypatch.setattr(app.connection, "SEND_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.2)
     service = await jackfield_server(sections("flood"))
     flood = service.handlers["flood"]
     assert isinstance(flood, handlers.Flood)
@@ -228,7 +228,7 @@ async def test_a_peer_that_reads_slowly_gets_everything(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit is for one send: who takes each in time is not cut, however long all of them last."""
-    monkeypatch.setattr(app.connection, "SEND_LIMIT", 0.5)
+    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.5)
     service = await jackfield_server(sections("flood"))
     opened = await RawSocket.connect(service.port, receive_buffer=4096)
     await opened.upgrade("/flood")
@@ -265,7 +265,7 @@ async def test_closing_does_not_wait_for_a_peer_that_does_not_answer(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After our Close frame the peer has so long for its own; then the link is cut."""
-    monkeypatch.setattr(app.connection, "CLOSE_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.connection, "CLOSE_LIMIT", 0.2)
 
     async def serve(connection: Connection) -> None:
         raise Close(1000, "done")

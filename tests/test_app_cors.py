@@ -6,8 +6,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from app.config import build
-from app.service import create_app
+from jackfield.app.config import build
+from jackfield.app.service import create_app
 
 PAGE = "https://pages.example"
 

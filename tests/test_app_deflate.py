@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Close
-from app.service import DISPATCHER
-from app.testing import JackfieldServer
+from jackfield.app.errors import Close
+from jackfield.app.service import DISPATCHER
+from jackfield.testing import JackfieldServer
 from tests.support.handlers import MIB, sections
 from tests.support.rawsocket import Closed, Opcode, RawSocket, fragments, frame
 from tests.support.wire import Wire

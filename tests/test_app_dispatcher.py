@@ -9,10 +9,10 @@ from aiohttp import WSMsgType
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.errors import Close, Disconnected, Failure
-from app.frames import cut_reason
-from app.service import DISPATCHER
-from app.testing import JackfieldServer, RunningService
+from jackfield.app.errors import Close, Disconnected, Failure
+from jackfield.app.service import DISPATCHER
+from jackfield.app.socket.frames import cut_reason
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.handlers import KINDS, raw, sections
 from tests.support.outsider import eventually

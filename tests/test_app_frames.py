@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import frames
-from app.buffers import Slab
-from app.errors import Close
-from app.frames import check_close_code, masked_close, parse_close, parse_header, unmask, whole_frame
+from jackfield.app.errors import Close
+from jackfield.app.socket import frames
+from jackfield.app.socket.buffers import Slab
+from jackfield.app.socket.frames import check_close_code, masked_close, parse_close, parse_header, unmask, whole_frame
 from tests.support.rawsocket import close_payload, frame, header
 
 keys = st.binary(min_size=4, max_size=4)

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from app.errors import Disconnected
-from app.messages import Messages
-from app.service import DISPATCHER
-from app.stream import Stream
-from app.testing import JackfieldServer, RunningService
+from jackfield.app.errors import Disconnected
+from jackfield.app.service import DISPATCHER
+from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.stream import Stream
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.handlers import raw, sections
 from tests.support.outsider import eventually

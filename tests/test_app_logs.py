@@ -14,7 +14,7 @@ from tests.support.service import Service, running_service
 
 WRITE_LINES = """
 import logging, structlog
-from app import logs
+from jackfield.app import logs
 logs.configure({level!r}, {form!r})
 log = structlog.get_logger(handler="echo")
 structlog.contextvars.bind_contextvars(connection="c1")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.service import DISPATCHER
-from app.testing import JackfieldServer, RunningService
+from jackfield.app.service import DISPATCHER
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support.handlers import raw, sections
 from tests.support.outsider import UploadSocket, content, eventually
 from tests.support.rawsocket import Opcode, RawSocket, Refusal, close_payload, frame
 
-UPLOAD = {"use": "handlers.upload:Upload", "directory": "uploads", "min_free": 0}
+UPLOAD = {"use": "upload", "directory": "uploads", "min_free": 0}
 
 
 class Figures(dict[tuple[str, tuple[str, ...]], float]):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from app.options import Directory, Duration, File, HandlerOptions, Size
+from jackfield.app.options import Directory, Duration, File, HandlerOptions, Size
 
 
 class Everything(HandlerOptions):

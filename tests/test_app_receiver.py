@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.buffers import Buffers
-from app.errors import Close, Disconnected
-from app.frames import masked_close
-from app.messages import Messages
-from app.stream import Batch, Stream
+from jackfield.app.errors import Close, Disconnected
+from jackfield.app.socket.buffers import Buffers
+from jackfield.app.socket.frames import masked_close
+from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.stream import Batch, Stream
 from tests.support.rawsocket import Opcode, close_payload, fragments, frame
 from tests.support.wire import SLAB, Wire, small_slabs
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app import registry
-from app.registry import RegistryError
+from jackfield.app import registry
+from jackfield.app.registry import RegistryError
 from tests.support import plugs
 
 PLUGS = "tests.support.plugs"
 HANDLER = """
-from app.handler import Handler
+from jackfield.app.handler import Handler
 
 class Echo(Handler):
     async def serve(self, connection):
@@ -45,7 +45,7 @@ def test_a_handler_is_found_by_its_module_and_class() -> None:
 )
 def test_what_does_not_name_a_class_in_a_module_is_refused(use: str) -> None:
     """The message says what was expected, with an example."""
-    with pytest.raises(RegistryError, match=r"^expected module:Class, as in handlers\.upload:Upload$"):
+    with pytest.raises(RegistryError, match=r"^(expected the name of a handler|there is no handler .* \(installed: pingpong, upload\))"):
         registry.resolve(use)
 
 
@@ -63,7 +63,7 @@ def test_a_module_that_does_not_exist_is_named(use: str, missing: str) -> None:
     ("text", "why"),
     [
         ("import nowhere_else\n", r"ModuleNotFoundError: No module named 'nowhere_else' \(.*\.py:1\)"),
-        ("\nfrom app.handler import Nothing\n", r"ImportError: cannot import name 'Nothing' .*\.py:2\)"),
+        ("\nfrom jackfield.app.handler import Nothing\n", r"ImportError: cannot import name 'Nothing' .*\.py:2\)"),
         ("class :\n", r"SyntaxError: .* \(/.*\.py:1\)$"),
         ("a = 1\n\na / 0\n", r"ZeroDivisionError: division by zero \(.*\.py:3\)"),
         ("raise SystemExit(3)\n", r"SystemExit: 3 "),
@@ -82,11 +82,11 @@ def test_a_module_that_fails_is_told_from_one_that_is_missing(
     ("name", "why"),
     [
         ("Nobody", r"module tests\.support\.plugs \(.*plugs\.py\) has no class Nobody"),
-        ("Stranger", r"Stranger in module .* \(.*plugs\.py\) is not a subclass of app\.handler\.Handler"),
-        ("Path", "Path in .* is not a subclass of app.handler.Handler"),
+        ("Stranger", r"Stranger in module .* \(.*plugs\.py\) is not a subclass of jackfield\.app\.handler\.Handler"),
+        ("Path", "Path in .* is not a subclass of jackfield.app.handler.Handler"),
         ("Handler", "Handler has no method serve"),
         ("Silent", "Silent has no method serve"),
-        ("Lax", "Lax.Options is not a subclass of app.handler.HandlerOptions"),
+        ("Lax", "Lax.Options is not a subclass of jackfield.app.handler.HandlerOptions"),
         ("Greedy", "Greedy.Options may not have path or use"),
     ],
 )  # fmt: skip

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from aiohttp import WSCloseCode, WSMsgType
 
-from app.config import build
-from app.errors import CannotStart
-from app.service import HANDLERS, create_app
-from app.testing import JackfieldServer, RunningService
+from jackfield.app.config import build
+from jackfield.app.errors import CannotStart
+from jackfield.app.service import HANDLERS, create_app
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.service import COMMAND, Service, configuration, running_service
 
@@ -64,8 +64,9 @@ def test_the_example_is_as_short_as_is_said() -> None:
 async def test_a_handler_is_taken_out_by_deleting_its_folder(tmp_path: Path) -> None:
     """Without handlers/upload/ and its section the service and its commands work as before."""
     tree, folder = tmp_path / "tree", tmp_path / "service"
-    for package in ("app", "handlers"):
-        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("jackfield", "app", "handlers"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tree / package, symlinks=True, ignore=ignored)
     shutil.rmtree(tree / "handlers" / "upload")
     folder.mkdir()
     # Without `site`, which would lead an editable installation back to the tree it was made from.
@@ -87,7 +88,7 @@ async def test_a_handler_is_taken_out_by_deleting_its_folder(tmp_path: Path) -> 
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration()), encoding="utf-8")
     refused = jackfield("check")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "handlers.upload.use: there is no module handlers.upload" in refused.stderr
+    assert "handlers.upload.use: there is no module jackfield.handlers.upload" in refused.stderr
 
 
 async def test_a_handler_opens_before_the_first_request_and_closes_after_the_last(

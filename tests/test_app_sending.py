@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.handler import Connection, Disconnected
-from app.testing import JackfieldServer
+from jackfield.app.handler import Connection, Disconnected
+from jackfield.testing import JackfieldServer
 from tests.support import handlers
 from tests.support.handlers import raw, sections
 from tests.support.rawsocket import Closed, Frame, Opcode, RawSocket, frame

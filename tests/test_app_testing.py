@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from app.config import build
-from app.service import DISPATCHER, HANDLERS, create_app
-from app.testing import JackfieldServer
+from jackfield.app.config import build
+from jackfield.app.service import DISPATCHER, HANDLERS, create_app
+from jackfield.testing import JackfieldServer
 from tests.support import handlers
 from tests.support.outsider import eventually
 from tests.support.rawsocket import RawSocket
@@ -49,7 +49,7 @@ async def test_it_says_everything_back(jackfield_server):
 
 
 async def test_settings_may_be_given_whole(jackfield_server: JackfieldServer, tmp_path: Path) -> None:
-    """The fixture takes settings as `app.config` builds them, but for the port, which is a free one."""
+    """The fixture takes settings as `jackfield.app.config` builds them, but for the port, which is a free one."""
     settings = build({"server": {"port": 1}, "handlers": {"echo": ECHO}}, tmp_path)
     service = await jackfield_server(settings)
     assert service.port != 1
@@ -92,7 +92,7 @@ async def learns_of_the_loss(app: web.Application, port: int) -> None:
 
 async def test_an_upload_cut_off_in_aiohttps_test_client_keeps_its_bytes(aiohttp_client, tmp_path: Path) -> None:
     """Under the test client, which cancels, a link that drops in mid-upload loses nothing that had arrived."""
-    section = {"use": "handlers.upload:Upload", "path": "/upload", "directory": "in", "min_free": 0}
+    section = {"use": "upload", "path": "/upload", "directory": "in", "min_free": 0}
     client: TestClient = await aiohttp_client(create_app(build({"handlers": {"upload": section}}, tmp_path)))
     data = os.urandom(3_000_000)
     async with client.post("/upload", json={"name": "a", "size": len(data)}) as answer:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.errors import Failure
-from app.handler import Connection
-from app.testing import JackfieldServer
+from jackfield.app.errors import Failure
+from jackfield.app.handler import Connection
+from jackfield.testing import JackfieldServer
 from tests.support import handlers
 from tests.support.handlers import raw, sections
 from tests.support.rawsocket import Closed, RawSocket

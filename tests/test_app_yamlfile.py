@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import yamlfile
-from app.problems import Place
+from jackfield.app.config import yamlfile
+from jackfield.app.config.problems import Place
 
 
 def read(text: str) -> Any:

@@ -1,83 +1,109 @@
-"""The plan of the house: who may import whom, and how long things may be."""
+"""The plan of the project: which module may import which. docs/architecture.md draws the same arrows."""
 
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
-SEAM = {"app.handler", "app.errors", "app.testing"}
+UPLOAD = "jackfield.handlers.upload"
+SEAM = {"jackfield.app.handler", "jackfield.app.errors"}
 PURE = {
-    "app.errors",
-    "app.frames",
-    *(f"handlers.upload.{name}" for name in ("messages", "names", "protocol", "records")),
-}
+    "jackfield.app.errors",
+    "jackfield.app.socket.frames",
+    f"{UPLOAD}.store.records",
+    *(f"{UPLOAD}.wire.{path.stem}" for path in (ROOT / "handlers" / "upload" / "wire").glob("*.py")),
+} - {f"{UPLOAD}.wire.__init__"}
 IMPURE = {"aiofiles", "aiohttp", "asyncio", "concurrent", "os", "pathlib", "structlog", "threading", "time"}
-LONGEST_FILE, LONGEST_FUNCTION = 300, 40
+
+ARROWS = {
+    "wire": set(),
+    "tasks": set(),
+    "settings": set(),
+    "store": {"wire", "tasks"},
+    "uploads": {"store", "wire", "tasks", "settings"},
+    "sockets": {"uploads", "store", "wire", "tasks", "settings"},
+    "handler": {"sockets", "uploads", "store", "wire", "tasks", "settings"},
+    "client": {"wire"},
+    "command": {"client", "wire"},
+}
+"""What each part of `handlers/upload/` may import of the others; nothing points up."""
 
 
-def files(*tops: str, kinds: tuple[str, ...] = (".py",)) -> dict[str, Path]:
-    """The source files below these folders, by their names in the tree; what a tool made is not looked at."""
-    found = [path for top in tops for path in (ROOT / top).rglob("*") if path.suffix in kinds]
-    named = {str(path.relative_to(ROOT)): path for path in found}
-    return {name: path for name, path in named.items() if not re.search(r"(^|/)(\.|node_modules|__pycache__)", name)}
+def sources(*tops: str) -> dict[str, Path]:
+    """The modules below these folders, sub-folders too, by the names under which they are imported."""
+    found = {}
+    for path in (path for top in tops for path in (ROOT / top).rglob("*.py")):
+        place = path.relative_to(ROOT).with_suffix("")
+        if not re.search(r"(^|/)(\.|node_modules|__pycache__)", str(place)):
+            found["jackfield." + ".".join(place.parts).removesuffix(".__init__")] = path
+    return found
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that it imports, wherever in the file."""
+    """Every module of which it imports something, wherever in the file; of `from package import module` the module."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            package = "." * node.level + (node.module or "")
+            modules = {f"{package}.{alias.name}" for alias in node.names} & KNOWN.keys()
+            yield from modules or {package}
+
+
+KNOWN = sources("app", "handlers")
 
 
 def ours(module: str) -> bool:
-    """Whether it is part of this project; a relative name would be."""
-    return module.partition(".")[0] in ("app", "handlers", "tests", "")
+    """Whether it is part of this project; a relative name would be, and the folders' own names are never right."""
+    return module.partition(".")[0] in ("jackfield", "app", "handlers", "tests", "")
 
 
 def test_the_service_knows_no_handler() -> None:
     """`app` imports of this project only `app`: the registry imports handlers by the name in the YAML."""
-    found = {name: [module for module in imported(path) if ours(module)] for name, path in files("app").items()}
+    found = {name: [module for module in imported(path) if ours(module)] for name, path in sources("app").items()}
     assert len(found) > 10
-    assert not {(name, module) for name in found for module in found[name] if not module.startswith("app")}
+    strange = {(name, module) for name in found for module in found[name]}
+    assert not {pair for pair in strange if not f"{pair[1]}.".startswith("jackfield.app.")}
 
 
 def test_a_handler_knows_the_seam_and_itself() -> None:
     """Neither the rest of `app` nor another handler."""
-    for name, path in files("handlers").items():
-        own = ".".join(name.split("/")[:2]).removesuffix(".py")
+    for name, path in sources("handlers").items():
+        own = ".".join(name.split(".")[:3])
         strange = {module for module in imported(path) if ours(module) and module not in SEAM}
         assert not {module for module in strange if not f"{module}.".startswith(f"{own}.")}, name
 
 
+@pytest.mark.parametrize("part", ARROWS)
+def test_the_arrows_between_the_parts_of_the_upload_handler(part: str) -> None:
+    """Each part imports what is below it and nothing else."""
+    found = {name: path for name, path in KNOWN.items() if f"{name}.".startswith(f"{UPLOAD}.{part}.")}
+    assert found
+    for name, path in found.items():
+        own = {module.split(".")[3] for module in imported(path) if module.startswith(f"{UPLOAD}.")}
+        assert own - {part} <= ARROWS[part], name
+
+
+def test_every_part_of_the_upload_handler_has_its_arrows() -> None:
+    """No folder or module is left out above."""
+    parts = {name.split(".")[3] for name in KNOWN if name.startswith(f"{UPLOAD}.")}
+    assert parts == ARROWS.keys()
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """There is no circle."""
+    arrows = {name: {module for module in imported(path) if module in KNOWN} for name, path in KNOWN.items()}
+    while leaves := {name for name, targets in arrows.items() if not targets & arrows.keys() - {name}}:
+        arrows = {name: targets for name, targets in arrows.items() if name not in leaves}
+    assert not arrows
+
+
 def test_what_is_pure_stays_pure() -> None:
-    """No loop, no clock, no file and no log in the vocabulary, the frames, the messages, the names, the records, the
-    protocol; and of our own nothing that is not pure as well."""
+    """No loop, no clock, no file and no log there; and of our own nothing that is not pure as well."""
     for name in PURE:
-        modules = set(imported(ROOT / f"{name.replace('.', '/')}.py"))
+        modules = set(imported(KNOWN[name]))
         assert not {module for module in modules if module.partition(".")[0] in IMPURE}, name
         assert not {module for module in modules if ours(module)} - PURE, name
-
-
-def test_nothing_is_too_long_to_be_read() -> None:
-    """No file over 300 lines, and no function over 40, but where a comment says why: `# long: …`, behind the
-    file's docstring or above the function."""
-    sources = files("app", "handlers", "tests", "benchmarks", "docs", kinds=(".py", ".js", ".css", ".html"))
-    texts = {name: path.read_text(encoding="utf-8") for name, path in sources.items()}
-    excused = {name for name, text in texts.items() if re.match(r'"""[^"]*"""\n# long: \w', text)}
-    lengths = {name: len(text.splitlines()) for name, text in texts.items() if name not in excused}
-    assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
-    assert not {each for name, path in sources.items() if name.endswith(".py") for each in long_functions(path)}
-
-
-def long_functions(path: Path) -> Iterator[str]:
-    """Those that no comment excuses."""
-    text = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            above = text.splitlines()[first - 2]
-            if node.end_lineno - node.lineno >= LONGEST_FUNCTION and not re.match(r"\s*# long: \w", above):
-                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"

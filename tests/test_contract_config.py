@@ -24,13 +24,13 @@ logging:
   format: auto
 handlers:
   pingpong:
-    use: handlers.pingpong:PingPong
+    use: pingpong
     path: /pingpong
     interval: 1s
     rounds: 10
     timeout: 10s
   upload:
-    use: handlers.upload:Upload
+    use: upload
     path: /upload
     directory: var/uploads
     max_size: 100GiB
@@ -47,8 +47,8 @@ handlers:
 """
 DEFAULTS = """\
 handlers:
-  pingpong: {use: "handlers.pingpong:PingPong", path: /pingpong}
-  upload: {use: "handlers.upload:Upload", path: /upload}
+  pingpong: {use: pingpong, path: /pingpong}
+  upload: {use: upload, path: /upload}
 """
 WRONG = """\
 server:
@@ -65,13 +65,13 @@ logging:
   colour: true
 handlers:
   pingpong:
-    use: handlers.pingpong:PingPong
+    use: pingpong
     path: pingpong
     interval: -1
     rounds: 1.5
     timeout: soon
   upload:
-    use: handlers.upload:Upload
+    use: upload
     path: /upload
     directory: 5
     max_size: 100GB
@@ -81,10 +81,10 @@ handlers:
     window: -1KiB
     surprise: 1
   nowhere:
-    use: handlers.nowhere:Nothing
+    use: nowhere:Nothing
     path: /nowhere
   nothing:
-    use: handlers.pingpong:Nothing
+    use: "jackfield.handlers.pingpong:Nothing"
     path: /nothing
   malformed:
     use: handlers.pingpong

@@ -32,7 +32,7 @@ def test_named_files_exist(page: str) -> None:
 def test_the_house_names_all_its_rooms() -> None:
     """docs/architecture.md says of every module of `app` and of the upload handler what it is there for."""
     named = set(re.findall(r"`([\w/]+\.py)`", read("docs/architecture.md")))
-    modules = [*PROJECT.glob("app/*.py"), *PROJECT.glob("handlers/upload/*.py")]
+    modules = [*PROJECT.glob("app/**/*.py"), *PROJECT.glob("handlers/upload/*.py")]
     paths = {str(path.relative_to(PROJECT)) for path in modules if not path.name.startswith("__")}
     assert paths - named == set()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handlers.upload import messages
+from jackfield.handlers.upload.wire import messages
 from tests.conftest import ALLOWED_ORIGIN
 from tests.support.documents import blocks, read
 from tests.support.outsider import Outsider, content, fresh_name

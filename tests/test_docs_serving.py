@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from handlers.upload.client import upload
+from jackfield.handlers.upload.client import upload
 from tests.support.configs import load
 from tests.support.documents import blocks
 from tests.support.outsider import content
@@ -90,7 +90,7 @@ def test_systemd_knows_all_that_the_unit_says(tmp_path: Path) -> None:
 def test_the_units_command_and_variables_are_ours(tmp_path: Path) -> None:
     """The unit's variables are settings; its command has the words of ours; its limits exceed those of the defaults."""
     variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", _unit(), re.MULTILINE))
-    settings = load(tmp_path, "handlers: {upload: {use: 'handlers.upload:Upload', path: /upload}}", **variables)
+    settings = load(tmp_path, "handlers: {upload: {use: upload, path: /upload}}", **variables)
     assert str(settings.handlers["upload"].options.directory) == "/var/lib/jackfield"
     command = re.findall(r"^ExecStart=\S+/jackfield (\w+) (--config) \S+$", _unit(), re.MULTILINE)
     assert command == [("serve", "--config")]

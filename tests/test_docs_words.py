@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from app import errors
-from app.connection import CLOSE_LIMIT, SEND_LIMIT
-from app.errors import Kind
-from app.handler import Handler
-from handlers.upload import part
-from handlers.upload.answers import BACKLOG, SLOTS
-from handlers.upload.small import SMALL
+from jackfield.app import errors
+from jackfield.app.errors import Kind
+from jackfield.app.handler import Handler
+from jackfield.app.socket.connection import CLOSE_LIMIT, SEND_LIMIT
+from jackfield.handlers.upload.sockets.answers import BACKLOG, SLOTS
+from jackfield.handlers.upload.store import part
+from jackfield.handlers.upload.store.small import SMALL
 from tests.support.documents import PROJECT, code_words, section, tables
 from tests.support.outsider import Outsider, content
 from tests.support.service import Service, jackfield

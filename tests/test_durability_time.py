@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.messages import Promise
-from handlers.upload.settings import UploadOptions
-from handlers.upload.uploads import Uploads
+from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.registry import Uploads
+from jackfield.handlers.upload.wire.messages import Promise
 from tests.support.faults import Clock, fault, needs_faketime, needs_strace, staged
 from tests.support.holder import Holder
 from tests.support.outsider import STAGING, Outsider, eventually

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from handlers.upload.client import (
+from jackfield.handlers.upload.client import (
     Changed,
     Progress,
     Receipt,

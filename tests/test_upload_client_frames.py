@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.frames import BINARY, CLOSE, PONG, TEXT
-from handlers.upload.client import Receipt, Superseded, upload
+from jackfield.app.socket.frames import BINARY, CLOSE, PONG, TEXT
+from jackfield.handlers.upload.client import Receipt, Superseded, upload
 from tests.support.outsider import eventually
 from tests.support.recorder import Recorder
 from tests.support.scripted import Conversation, Scripted, scripted

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import aiohttp
 
-from handlers.upload.client import Receipt, UploadError, upload_many
+from jackfield.handlers.upload.client import Receipt, UploadError, upload_many
 from tests.support.service import running_service
 
 FILES = 400

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from handlers.upload.client import Receipt, Superseded, Unreachable, upload
+from jackfield.handlers.upload.client import Receipt, Superseded, Unreachable, upload
 from tests.support.scripted import Conversation, Scripted, receipt
 
 MIB = 1024 * 1024

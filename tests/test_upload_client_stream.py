@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from handlers.upload.client import Receipt, Unrepeatable, stream, upload_stream
+from jackfield.handlers.upload.client import Receipt, Unrepeatable, stream, upload_stream
 from tests.support.scripted import Conversation, Scripted
 
 KIB, MIB = 1024, 1024 * 1024

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.upload.hashing import Damaged, HashingFile, Knowledge
+from jackfield.handlers.upload.store.file import Damaged, HashingFile, Knowledge
 from tests.support.outsider import Outsider, content
 
 PAGE = mmap.PAGESIZE

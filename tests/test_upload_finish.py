@@ -5,8 +5,8 @@ import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
-from handlers.upload.messages import Promise
-from handlers.upload.open_upload import OpenUpload
+from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.handlers.upload.wire.messages import Promise
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_fault() -> None:

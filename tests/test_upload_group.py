@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import handlers.upload.group
-from handlers.upload.group import Group, Whole
-from handlers.upload.messages import Promise, Receipt
-from handlers.upload.publish import Policy, Publisher
-from handlers.upload.staging import Staging
+import jackfield.handlers.upload.store.group
+from jackfield.handlers.upload.store.group import Group, Whole
+from jackfield.handlers.upload.store.publish import Policy, Publisher
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from tests.support.groups import (
     COUNT,
     GROUP,
@@ -31,11 +31,11 @@ BEFORE_THE_INTENTS = [
 ]
 SINCE = [
     (Staging, "write_group", 1, True),
-    (handlers.upload.group, "sync_file_system", 1, False),
-    (handlers.upload.group, "sync_file_system", 1, True),
+    (jackfield.handlers.upload.store.group, "sync_file_system", 1, False),
+    (jackfield.handlers.upload.store.group, "sync_file_system", 1, True),
     *((Publisher, "give_name", number, after) for number in (1, 4, COUNT) for after in (False, True)),
-    (handlers.upload.group, "sync_file_system", 2, False),
-    (handlers.upload.group, "sync_file_system", 2, True),
+    (jackfield.handlers.upload.store.group, "sync_file_system", 2, False),
+    (jackfield.handlers.upload.store.group, "sync_file_system", 2, True),
     *((Group, "_conclude", 1, after) for after in (False, True)),
     *((Staging, "part", COUNT + number, False) for number in (2, 4, COUNT)),  # while the parts go
     (Group, "_clean", 1, True),
@@ -77,7 +77,7 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
         *((Publisher, "give_name", number, after) for number in (1, COUNT // 2, COUNT) for after in (False, True)),
         *((Group, "_intend_anew", 1, after) for after in (False, True)),
         *((Staging, "write_group", 2, after) for after in (False, True)),
-        (handlers.upload.group, "sync_file_system", 2, True),
+        (jackfield.handlers.upload.store.group, "sync_file_system", 2, True),
         (Staging, "part", COUNT + 4, False),
     ],
 )
@@ -178,7 +178,7 @@ async def test_what_did_not_outlive_a_power_cut_was_never_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[Path], None], lost: set[int]
 ) -> None:
     """A part or an intent that is torn, empty or gone: that one is dropped, the others are published."""
-    crash(monkeypatch, tmp_path, handlers.upload.group, "sync_file_system")
+    crash(monkeypatch, tmp_path, jackfield.handlers.upload.store.group, "sync_file_system")
     damage(tmp_path / ".incoming" / f"{GROUP[3 if kind == 'part' else 0].key}.{kind}")
     found, receipts = await after_a_start(tmp_path)
     assert found == []

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import handlers.upload.group
-from app.errors import Failure
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.messages import Promise, Receipt
-from handlers.upload.part import DirectoryPart
-from handlers.upload.publish import Policy
-from handlers.upload.staging import Staging
+import jackfield.handlers.upload.store.group
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.store.part import DirectoryPart
+from jackfield.handlers.upload.store.publish import Policy
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from tests.support.groups import (
     COUNT,
     GROUP,
@@ -45,7 +45,7 @@ async def test_a_sync_that_fails_fails_all(
 ) -> None:
     """An error of either sync is everybody's, nothing is visible, nothing is left, and it can be done again."""
     with monkeypatch.context() as patch:
-        failing(patch, handlers.upload.group, "sync_file_system", call, errno.EIO)
+        failing(patch, jackfield.handlers.upload.store.group, "sync_file_system", call, errno.EIO)
         results = publish(tmp_path, policy)
     assert all(isinstance(result, OSError) and result.errno == errno.EIO for result in results)
     assert visible(tmp_path) == {}
@@ -76,8 +76,8 @@ async def test_a_full_disk_fails_those_that_do_not_fit(
     [
         (Staging, "write_group", 1),
         (Staging, "write_group", 2),
-        (handlers.upload.group.os, "replace", 1),
-        (handlers.upload.group.os, "replace", 2),
+        (jackfield.handlers.upload.store.group.os, "replace", 1),
+        (jackfield.handlers.upload.store.group.os, "replace", 2),
     ],
 )
 async def test_what_is_written_for_all_fails_all(

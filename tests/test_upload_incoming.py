@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.testing import JackfieldServer, RunningService
-from handlers.upload.many import ManySocket
-from handlers.upload.open_upload import OpenUpload
-from handlers.upload.session import Session
-from handlers.upload.small import Grouping
+from jackfield.handlers.upload.sockets.many import ManySocket
+from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.store.small import Grouping
+from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import answers, binary, file, text
 from tests.support.outsider import UploadSocket, content, digest
 from tests.support.rawsocket import Closed

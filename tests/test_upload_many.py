@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-import app.connection
-import handlers.upload.answers as answers_module
-from app.handler import Connection
-from app.service import DISPATCHER
-from app.testing import JackfieldServer, RunningService
-from handlers.upload.group import GroupPublisher, Whole
-from handlers.upload.handler import Upload
+import jackfield.app.socket.connection
+import jackfield.handlers.upload.sockets.answers as answers_module
+from jackfield.app.handler import Connection
+from jackfield.app.service import DISPATCHER
+from jackfield.handlers.upload.handler import Upload
+from jackfield.handlers.upload.store.group import GroupPublisher, Whole
+from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import answers, begin, binary, file, resume, send_file, text
 from tests.support.outsider import UploadSocket, content, eventually
 from tests.support.rawsocket import Closed
@@ -29,7 +29,7 @@ Open = Callable[..., Awaitable[UploadSocket]]
 @pytest.fixture
 def brief_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a peer that does not take its Close."""
-    monkeypatch.setattr(app.connection, "CLOSE_LIMIT", 0.5)
+    monkeypatch.setattr(jackfield.app.socket.connection, "CLOSE_LIMIT", 0.5)
 
 
 class Gate:
@@ -155,7 +155,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
         await serve(self, connection)
 
     monkeypatch.setattr(Upload, "serve", squeezed)
-    monkeypatch.setattr(app.connection, "SEND_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.2)
     monkeypatch.setattr(answers_module, "GIVE_UP", 0.2)
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from handlers.upload.messages import Promise
+from jackfield.handlers.upload.wire.messages import Promise
 from tests.support.model import ENDINGS, HOUR, ORDERLY, Known, Machine, content
 from tests.support.outsider import digest
 from tests.support.rawsocket import Closed

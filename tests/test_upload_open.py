@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import NO_SPACE, Failure
-from handlers.upload import open_upload
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.messages import Promise
-from handlers.upload.open_upload import OpenUpload
-from handlers.upload.room import Room
-from handlers.upload.settings import UploadOptions
-from handlers.upload.store import Part
+from jackfield.app.errors import NO_SPACE, Failure
+from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads import upload as open_upload
+from jackfield.handlers.upload.uploads.space import Room
+from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.handlers.upload.wire.messages import Promise
 from tests.support.holder import Holder
 
 

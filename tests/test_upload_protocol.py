@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import BAD_MESSAGE, BAD_REQUEST, INCOMPLETE, NO_SPACE, TOO_LARGE, Failure, Kind
-from handlers.upload import messages
-from handlers.upload.messages import Create, End, Promise, Receipt, Restart, Resume, parse, parse_many, parse_promise
-from handlers.upload.protocol import (
+from jackfield.app.errors import BAD_MESSAGE, BAD_REQUEST, INCOMPLETE, NO_SPACE, TOO_LARGE, Failure, Kind
+from jackfield.handlers.upload.wire import messages
+from jackfield.handlers.upload.wire.messages import (
+    Create,
+    End,
+    Promise,
+    Receipt,
+    Restart,
+    Resume,
+    parse,
+    parse_many,
+    parse_promise,
+)
+from jackfield.handlers.upload.wire.one import (
     TRANSITIONS,
     Bytes,
     Effect,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure, Kind
-from handlers.upload.messages import Promise, Receipt
-from handlers.upload.publish import Policy
-from handlers.upload.store import Kept, Part, Store
+from jackfield.app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure, Kind
+from jackfield.handlers.upload.store.contract import Kept, Part, Store
+from jackfield.handlers.upload.store.publish import Policy
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from tests.support.dial import Killed
 from tests.support.outsider import content, digest, eventually
 from tests.support.places import DirectoryPlace, MemoryPlace, Place

@@ -29,7 +29,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 
 def _jackfield(*arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "jackfield", *arguments]
     environment = {**os.environ, "XDG_STATE_HOME": str(state)}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 

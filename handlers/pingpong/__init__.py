@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from handlers.pingpong.handler import PingPong
+    from jackfield.handlers.pingpong.handler import PingPong
 
 __all__ = ["PingPong"]
 
@@ -11,7 +11,7 @@ __all__ = ["PingPong"]
 def __getattr__(name: str) -> Any:
     # The clients in this package must not pay for importing the service (PEP 562).
     if name == "PingPong":
-        from handlers.pingpong.handler import PingPong
+        from jackfield.handlers.pingpong.handler import PingPong
 
         return PingPong
     raise AttributeError(name)

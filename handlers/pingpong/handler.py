@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from app.handler import Close, Connection, Duration, Handler, HandlerOptions
+from jackfield.app.handler import Close, Connection, Duration, Handler, HandlerOptions
 
 
 class PingPong(Handler):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from handlers.upload.handler import Upload
+    from jackfield.handlers.upload.handler import Upload
 
 __all__ = ["Upload"]
 
@@ -11,7 +11,7 @@ __all__ = ["Upload"]
 def __getattr__(name: str) -> Any:
     # The clients in this package must not pay for importing the service (PEP 562).
     if name == "Upload":
-        from handlers.upload.handler import Upload
+        from jackfield.handlers.upload.handler import Upload
 
         return Upload
     raise AttributeError(name)

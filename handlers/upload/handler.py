@@ -13,17 +13,17 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
-from app.handler import Buffers, Connection, Failure, Handler
-from handlers.upload import messages
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.many import ManySocket
-from handlers.upload.messages import Promise, parse_promise
-from handlers.upload.open_upload import OpenUpload
-from handlers.upload.settings import UploadOptions
-from handlers.upload.socket import Socket
-from handlers.upload.store import Kept
-from handlers.upload.uploads import Uploads
+from jackfield.app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
+from jackfield.app.handler import Buffers, Connection, Failure, Handler
+from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.sockets.many import ManySocket
+from jackfield.handlers.upload.sockets.one import Socket
+from jackfield.handlers.upload.store.contract import Kept
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.registry import Uploads
+from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.handlers.upload.wire import messages
+from jackfield.handlers.upload.wire.messages import Promise, parse_promise
 
 _SWEEP: Final = 5.0  # seconds; the bytes of what expired leave the disk within 15
 

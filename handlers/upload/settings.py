@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt
 
-from app.handler import Directory, Duration, HandlerOptions, Size
+from jackfield.app.handler import Directory, Duration, HandlerOptions, Size
 
 Positive = Gt(0)
 

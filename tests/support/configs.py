@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from app import config
+from jackfield.app import config
 
 ECHO = "use: tests.support.plugs:Echo, path: /echo"
 

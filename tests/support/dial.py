@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from handlers.upload import group
+from jackfield.handlers.upload.store import group
 
 Kind = Literal["write", "sync", "name"]
 
@@ -77,7 +77,7 @@ def _asked_by_a_handler() -> bool:
     """Whether it is not the test itself, nor pytest, that calls."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith("handlers."):
+        if str(frame.f_globals.get("__name__")).startswith("jackfield.handlers."):
             return True
         frame = frame.f_back
     return False

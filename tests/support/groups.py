@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.group import GroupPublisher, Whole
-from handlers.upload.messages import Receipt
-from handlers.upload.publish import Policy, Publisher
-from handlers.upload.receipts import Receipts
-from handlers.upload.staging import Staging
-from handlers.upload.store import Found, Kept
+from jackfield.handlers.upload.store.contract import Found, Kept
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.store.group import GroupPublisher, Whole
+from jackfield.handlers.upload.store.publish import Policy, Publisher
+from jackfield.handlers.upload.store.receipts import Receipts
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Receipt
 
 COUNT = 8
 NAMES = [f"d{number % 2}/{number}.txt" for number in range(COUNT)]

@@ -10,9 +10,19 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from app import errors
-from app.handler import Buffers, CannotStart, Close, Connection, Disconnected, Failure, Handler, HandlerOptions, Kind
-from app.testing import RunningService
+from jackfield.app import errors
+from jackfield.app.handler import (
+    Buffers,
+    CannotStart,
+    Close,
+    Connection,
+    Disconnected,
+    Failure,
+    Handler,
+    HandlerOptions,
+    Kind,
+)
+from jackfield.testing import RunningService
 from tests.support.rawsocket import RawSocket
 
 KINDS = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, Kind)}

@@ -1,6 +1,6 @@
 """A session that holds an upload, of which only the upload knows."""
 
-from app.handler import Failure
+from jackfield.app.handler import Failure
 
 
 class Holder:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.config import build
-from app.service import HANDLERS, create_app
-from handlers.upload.handler import Upload
+from jackfield.app.config import build
+from jackfield.app.service import HANDLERS, create_app
+from jackfield.handlers.upload.handler import Upload
 from tests.support.places import DirectoryPlace
 
 
@@ -20,7 +20,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
         for name, module in list(sys.modules.items()):
-            if name.startswith("handlers.upload") and getattr(module, "time", None) is time:
+            if name.startswith("jackfield.handlers.upload") and getattr(module, "time", None) is time:
                 monkeypatch.setattr(module, "time", self)
 
     def __getattr__(self, name: str) -> Any:
@@ -45,7 +45,7 @@ class InProcess:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.place = DirectoryPlace(folder / "uploads", monkeypatch)
         self.port = 0
-        section = {"use": "handlers.upload:Upload", "path": "/upload", "directory": "uploads", "min_free": 0}
+        section = {"use": "upload", "path": "/upload", "directory": "uploads", "min_free": 0}
         tree = {"server": {"shutdown_timeout": 2}, "handlers": {"upload": {**section, **options}}}
         self._settings = build(tree, folder)
         self._runner: web.AppRunner | None = None

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure
-from handlers.upload.messages import Promise, Receipt
-from handlers.upload.names import alternatives
-from handlers.upload.publish import Policy
-from handlers.upload.store import Found, Kept
+from jackfield.app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure
+from jackfield.handlers.upload.store.contract import Found, Kept
+from jackfield.handlers.upload.store.publish import Policy
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.wire.names import alternatives
 from tests.support.dial import Dial
 
 

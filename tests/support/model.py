@@ -14,10 +14,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from app.errors import Failure
-from handlers.upload import acks, open_upload
-from handlers.upload.messages import Promise
-from handlers.upload.publish import Policy
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.sockets import acks
+from jackfield.handlers.upload.store.publish import Policy
+from jackfield.handlers.upload.uploads import upload as open_upload
+from jackfield.handlers.upload.wire.messages import Promise
 from tests.support.dial import Dial
 from tests.support.inprocess import Clock, InProcess
 from tests.support.memory_store import Disk, MemoryStore

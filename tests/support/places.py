@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from handlers.upload import part
-from handlers.upload.directory import DirectoryStore
-from handlers.upload.hashing import HashingFile
-from handlers.upload.publish import Policy
-from handlers.upload.store import Store
+from jackfield.handlers.upload.store import part
+from jackfield.handlers.upload.store.contract import Store
+from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.store.file import HashingFile
+from jackfield.handlers.upload.store.publish import Policy
 from tests.support.dial import Dial, dialled
 from tests.support.memory_store import Disk, MemoryStore
 

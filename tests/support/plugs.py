@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.handler import Connection, Directory, Duration, Handler, HandlerOptions, Size
+from jackfield.app.handler import Connection, Directory, Duration, Handler, HandlerOptions, Size
 
 
 class Plain(Handler):

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from typing import NamedTuple
 
-from app.frames import BINARY, TEXT, parse_header, unmask
+from jackfield.app.socket.frames import BINARY, TEXT, parse_header, unmask
 from tests.support.scripted import TOKEN, Conversation
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from handlers.upload.client import Receipt
+from jackfield.handlers.upload.client import Receipt
 
 TOKEN = "t0k3n"
 Answer = Callable[[web.Request], Awaitable[web.Response]]

@@ -34,7 +34,7 @@ def jackfield(
 def pingpong(path: str = "/pingpong", **options: Any) -> dict[str, Any]:
     """A section of `handlers` for ping and pong, faster than the defaults."""
     return {
-        "use": "handlers.pingpong:PingPong", "path": path,
+        "use": "pingpong", "path": path,
         "interval": 0.05, "rounds": 3, "timeout": "10s",
     } | options  # fmt: skip
 
@@ -42,7 +42,7 @@ def pingpong(path: str = "/pingpong", **options: Any) -> dict[str, Any]:
 def upload(path: str = "/upload", **options: Any) -> dict[str, Any]:
     """A section of `handlers` for uploads; its folder is named after its path."""
     return {
-        "use": "handlers.upload:Upload", "path": path,
+        "use": "upload", "path": path,
         "directory": path.strip("/"), "min_free": "1MiB",
     } | options  # fmt: skip
 

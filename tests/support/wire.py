@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-import app.buffers
-import app.slabs
-import app.stream
-from app.buffers import Buffers
-from app.messages import Messages
-from app.receiver import Receiver
-from app.stream import Stream
+import jackfield.app.socket.buffers
+import jackfield.app.socket.slabs
+import jackfield.app.socket.stream
+from jackfield.app.socket.buffers import Buffers
+from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.receiver import Receiver
+from jackfield.app.socket.stream import Stream
 
 SLAB = 2048
 """What a slab has within `small_slabs()`."""
@@ -23,13 +23,13 @@ SLAB = 2048
 def small_slabs() -> Iterator[None]:
     """The receiver's sizes a hundredth of what they are, so that short inputs meet every boundary."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app.buffers, "SLAB", SLAB)
-        patch.setattr(app.slabs, "SLAB", SLAB)
-        patch.setattr(app.slabs, "PAGE", 64)
-        patch.setattr(app.stream, "PAGE", 64)
-        patch.setattr(app.stream, "_LARGE", 300)
-        patch.setattr(app.slabs, "_LITTLE", 256)
-        patch.setattr(app.slabs, "_CRUMB", 64)
+        patch.setattr(jackfield.app.socket.buffers, "SLAB", SLAB)
+        patch.setattr(jackfield.app.socket.slabs, "SLAB", SLAB)
+        patch.setattr(jackfield.app.socket.slabs, "PAGE", 64)
+        patch.setattr(jackfield.app.socket.stream, "PAGE", 64)
+        patch.setattr(jackfield.app.socket.stream, "_LARGE", 300)
+        patch.setattr(jackfield.app.socket.slabs, "_LITTLE", 256)
+        patch.setattr(jackfield.app.socket.slabs, "_CRUMB", 64)
         yield
 
 

@@ -1,4 +1,4 @@
-from app.handler import Connection, Handler, HandlerOptions
+from jackfield import Connection, Handler, HandlerOptions
 
 
 class Echo(Handler):

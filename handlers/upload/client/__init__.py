@@ -10,8 +10,8 @@ many sockets as it takes) to `transfer` (what is said on one socket), `connectio
 `source` (what is sent) and `failures`.
 """
 
-from handlers.upload.client.attempts import upload, upload_stream
-from handlers.upload.client.failures import (
+from jackfield.handlers.upload.client.attempts import upload, upload_stream
+from jackfield.handlers.upload.client.failures import (
     Changed,
     DigestMismatch,
     NoRoom,
@@ -22,8 +22,8 @@ from handlers.upload.client.failures import (
     Unrepeatable,
     UploadError,
 )
-from handlers.upload.client.many import upload_many
-from handlers.upload.client.transfer import Progress, Receipt
+from jackfield.handlers.upload.client.many import upload_many
+from jackfield.handlers.upload.client.transfer import Progress, Receipt
 
 __all__ = [
     "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded",

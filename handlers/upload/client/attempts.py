@@ -9,13 +9,13 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from handlers.upload.client.failures import Gone, Lost, UploadError
-from handlers.upload.client.memory import Memory
-from handlers.upload.client.patience import Patience
-from handlers.upload.client.service import Service, upload_path
-from handlers.upload.client.source import File, Source
-from handlers.upload.client.stream import Stream
-from handlers.upload.client.transfer import Progress, Receipt, Report, Transfer
+from jackfield.handlers.upload.client.failures import Gone, Lost, UploadError
+from jackfield.handlers.upload.client.memory import Memory
+from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.service import Service, upload_path
+from jackfield.handlers.upload.client.source import File, Source
+from jackfield.handlers.upload.client.stream import Stream
+from jackfield.handlers.upload.client.transfer import Progress, Receipt, Report, Transfer
 
 
 async def upload(

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from handlers.upload.client.failures import Lost, stuck
-from handlers.upload.client.frames import BINARY, PING, PONG, TEXT, BulkFrames, frame
+from jackfield.handlers.upload.client.failures import Lost, stuck
+from jackfield.handlers.upload.client.frames import BINARY, PING, PONG, TEXT, BulkFrames, frame
 
 CLOSING = 2.0  # seconds for the closing handshake; by then the outcome is known
 LONGEST = 1024 * 1024  # bytes of a message that `Direct` makes

@@ -16,13 +16,13 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from handlers.upload.client.connection import LONGEST, Connection
-from handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
-from handlers.upload.client.patience import Patience
-from handlers.upload.client.service import Service, upload_path
-from handlers.upload.client.source import fingerprint
-from handlers.upload.client.transfer import Receipt
-from handlers.upload.client.words import fault, parsed, text, whole
+from jackfield.handlers.upload.client.connection import LONGEST, Connection
+from jackfield.handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
+from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.service import Service, upload_path
+from jackfield.handlers.upload.client.source import fingerprint
+from jackfield.handlers.upload.client.transfer import Receipt
+from jackfield.handlers.upload.client.words import fault, parsed, text, whole
 
 SMALL = LONGEST  # bytes of a file that is held in memory until its receipt
 _AT_ONCE = 256  # files that wait for their receipts

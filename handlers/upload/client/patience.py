@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from handlers.upload.client.failures import Lost, Unreachable
+from jackfield.handlers.upload.client.failures import Lost, Unreachable
 
 _FIRST = 0.5  # seconds; the longest wait after the first failure
 _LONGEST = 8.0

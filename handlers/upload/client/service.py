@@ -11,8 +11,8 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from handlers.upload.client.connection import CLOSING, Connection, connection
-from handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
+from jackfield.handlers.upload.client.connection import CLOSING, Connection, connection
+from jackfield.handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
 
 
 class Found(NamedTuple):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, Self
 
-from handlers.upload.client.failures import Changed
+from jackfield.handlers.upload.client.failures import Changed
 
 _PIECE = 2 * 1024 * 1024  # bytes a hop to the worker thread reads: one hop costs 0.1 ms, 1 MiB of SHA-256 0.6
 _AHEAD = 2  # pieces asked for beyond the one that is being sent: so the thread never waits for the loop

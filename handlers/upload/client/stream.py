@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from handlers.upload.client.failures import Unrepeatable
+from jackfield.handlers.upload.client.failures import Unrepeatable
 
 _HELD = 128 * 1024 * 1024  # bytes; twice what a service makes durable at a time, so a steady stream never waits
 _INLINE = 64 * 1024  # bytes; digesting less takes less time than handing it to a thread

@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import WSMsgType
 
-from handlers.upload.client.connection import Connection
-from handlers.upload.client.failures import DigestMismatch, Lost, from_close, stuck
-from handlers.upload.client.patience import Patience
-from handlers.upload.client.source import Source
-from handlers.upload.client.words import fail, parsed, text, whole
+from jackfield.handlers.upload.client.connection import Connection
+from jackfield.handlers.upload.client.failures import DigestMismatch, Lost, from_close, stuck
+from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.source import Source
+from jackfield.handlers.upload.client.words import fail, parsed, text, whole
 
 _SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NoReturn
 
-from handlers.upload.client.failures import Rejected, from_close
+from jackfield.handlers.upload.client.failures import Rejected, from_close
 
 
 def parsed(words: str) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""The environment's settings: `JACKFIELD_SERVER__PORT=9000` is `server.port`, laid over the file's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jackfield.app.config.problems import KeyPath, Place, Places, Problem
+from jackfield.app.config.settings import Settings
+from jackfield.app.config.yamlfile import read_value
+
+PREFIX = "JACKFIELD_"
+_UNKNOWN = "there is no such setting"
+
+
+class _NameRefusedError(ValueError):
+    """The name of a variable that leads to no setting."""
+
+
+def override(tree: dict[str, Any], places: Places, environ: Mapping[str, str]) -> list[Problem]:
+    """Put the environment's values into the tree, and note their places. Returns what is wrong with them.
+
+    Whether a key exists and a value fits is for the models to say; here a name must only lead to a
+    setting, not to a section, and not to a handler that the file does not have.
+    """
+    problems = []
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        try:
+            _check(name, path, tree)
+            _put(tree, places, path, read_value(environ[name]), Place(name))
+        except ValueError as error:
+            problems.append(Problem(str(error), path, Place(name)))
+    return problems
+
+
+def _check(name: str, path: tuple[str, ...], tree: dict[str, Any]) -> None:
+    handlers = tree.get("handlers")
+    if name != name.upper() or path[0] not in Settings.model_fields:
+        raise _NameRefusedError(_UNKNOWN)
+    if len(path) < (3 if path[0] == "handlers" else 2):
+        raise _NameRefusedError("names a section; name one of its settings")
+    if path[0] == "handlers" and not (isinstance(handlers, dict) and path[1] in handlers):
+        raise _NameRefusedError("the configuration file has no such handler")
+
+
+def _put(tree: dict[str, Any], places: Places, path: tuple[str, ...], value: Any, place: Place) -> None:
+    section = tree
+    for depth, key in enumerate(path[:-1], 1):
+        if section.get(key) is None:  # `tls: null`, or a section that the file leaves out
+            section[key] = {}
+            places.known[path[:depth]] = place
+        section = section[key]
+        if not isinstance(section, dict):
+            raise _NameRefusedError(_UNKNOWN)
+    section[path[-1]] = value
+    _move(places, path, place)
+
+
+def _move(places: Places, path: KeyPath, place: Place) -> None:
+    """A value that is replaced takes the places of its parts with it."""
+    for inner in [known for known in places.known if known[: len(path)] == path]:
+        del places.known[inner]
+    places.known[path] = place

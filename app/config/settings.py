@@ -1,0 +1,105 @@
+"""The frozen tree that config.yaml becomes. What a setting may be is said here, once."""
+
+import re
+from ipaddress import IPv6Address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from jackfield.app.handler import Handler, HandlerOptions
+from jackfield.app.options import Duration, File
+
+_OWN_PATHS = ("index", "healthz", "readyz", "metrics", "assets")
+_HOST = r"^([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?)$"
+_PATH = r"^(/[A-Za-z0-9._~-]+)+$"
+_ORIGIN = r"^[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
+_DEFAULT_PORTS = (("http://", ":80"), ("https://", ":443"))
+
+
+def _check_path(path: str) -> str:
+    parts = path.split("/")[1:]
+    if not re.fullmatch(_PATH, path) or not {".", ".."}.isdisjoint(parts):
+        raise ValueError("expected a path as in /upload, of letters, digits, '-', '.', '_' and '~'")
+    if parts[0] in _OWN_PATHS:
+        raise ValueError(f"/{parts[0]} is the service's own")
+    return path
+
+
+def _check_origin(origin: str) -> str:
+    default_port = any(origin.startswith(scheme) and origin.endswith(port) for scheme, port in _DEFAULT_PORTS)
+    if origin != "null" and (default_port or not re.fullmatch(_ORIGIN, origin)):
+        raise ValueError(
+            "expected an origin as browsers send it, in small letters and without the scheme's own port,"
+            " as in https://example.org or http://localhost:3000"
+        )
+    return origin
+
+
+def _check_host(host: str) -> str:
+    if not re.fullmatch(_HOST, host):
+        raise ValueError("expected a host name or an address, as in 0.0.0.0 or '::'")
+    if ":" in host:
+        IPv6Address(host)  # raises a ValueError that says what is wrong with it
+    return host
+
+
+def _text_schema(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Host = Annotated[str, AfterValidator(_check_host), _text_schema(_HOST)]
+"""What to listen on: "127.0.0.1", "::", "localhost"; no port, no scheme, no brackets."""
+
+HandlerPath = Annotated[str, AfterValidator(_check_path), _text_schema(_PATH)]
+"""Where a handler's sockets are: "/upload". Never the service's own, never a pattern."""
+
+Origin = Annotated[str, AfterValidator(_check_origin), _text_schema(f"{_ORIGIN}|^null$")]
+"""As in the header `Origin`: "https://example.org"."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class TlsSettings(_Section):
+    """The files of the certificate (with its chain) and its private key, in PEM."""
+
+    certificate: File
+    key: File
+
+
+class ServerSettings(_Section):
+    """What the service listens on, and its limits."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    allowed_origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
+    max_connections: Annotated[int, Field(ge=1)] = 10000
+    heartbeat: Annotated[Duration, Field(gt=0)] = 20.0
+    shutdown_timeout: Annotated[Duration, Field(gt=0)] = 10.0
+    tls: TlsSettings | None = None
+
+
+class LoggingSettings(_Section):
+    """What is logged, and how a line looks."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class HandlerSettings(_Section):
+    """One handler: its name in config.yaml, its class, its path, and its own options, validated by it."""
+
+    name: str
+    use: str
+    path: HandlerPath
+    factory: type[Handler]
+    options: HandlerOptions
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    logging: LoggingSettings = LoggingSettings()
+    handlers: dict[str, HandlerSettings] = {}

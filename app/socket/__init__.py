@@ -1,0 +1,1 @@
+"""One WebSocket, from the kernel to its handler."""

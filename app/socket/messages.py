@@ -1,0 +1,144 @@
+"""Whole messages, for handlers that take them: put together in memory, a bounded number of bytes ahead."""
+
+import asyncio
+import contextvars
+import math
+import zlib
+from typing import Final
+
+from jackfield.app.errors import INVALID_TEXT, MESSAGE_TOO_BIG, Close
+from jackfield.app.socket.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, decode_text, unmask
+from jackfield.app.socket.receiver import Receiver
+
+_TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
+_CONTEXT: Final = contextvars.Context()
+"""For the timers of all sockets: a timer would copy the one it is set in, 80 bytes for each idle socket."""
+
+
+class Messages(Receiver, asyncio.Protocol):
+    """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
+
+    __slots__ = ("_carry", "_compressed", "_deadline", "_inflater", "_max_message", "_small", "_timer")
+
+    def __init__(
+        self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, max_message: int, *, deflate: bool
+    ) -> None:
+        super().__init__(inner, transport, max_text)
+        self._max_message = max_message
+        self._small = min(max_text, max_message, MAX_CONTROL)
+        self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
+        self._compressed = False  # the message that is being received
+        self._carry = b""  # a header that is not whole yet
+        self._deadline = math.inf  # the loop's time at which the one who waits gives up
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ready(self) -> str | bytes | None:
+        """The next message; None where there is none yet, and then `arrival` says when to look again.
+
+        Raises Disconnected when the peer has left, Close where it broke the protocol.
+        """
+        if self._items:
+            item: str | bytes = self._items.pop(0)
+            self._took(item)
+            return item
+        if self._end is not None:
+            raise self._end
+        return None
+
+    def arrival(self, timeout: float | None = None) -> "asyncio.Future[bool]":
+        """See `Receiver`. True after `timeout` seconds in which nothing came.
+
+        A timer that is there already is left as it is, and is set anew when it fires: the deadline moves on with
+        every message, and a timer for each of them would cost 3 µs.
+        """
+        if timeout is None:
+            self._deadline = math.inf
+        else:
+            self._deadline = deadline = self._loop.time() + timeout
+            if self._timer is None or self._timer.when() > deadline:
+                self._set_timer(deadline)
+        return super().arrival()
+
+    def _set_timer(self, when: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(when, self._on_timer, context=_CONTEXT)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._deadline:
+            self.wake(late=True)
+        elif self._deadline < math.inf:
+            self._set_timer(self._deadline)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def discard(self) -> None:
+        """See `Receiver`."""
+        super().discard()
+        self._stop_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        self.heard = self._loop.time()
+        if self._end is not None:
+            return
+        try:
+            if self._carry:
+                data = self._carry + data
+            elif self._take_small(data):
+                return
+            used = self._parse(memoryview(data), 0, len(data))
+            self._carry = data[used:]
+        except Close as close:
+            self._finish(close)
+
+    def _take_small(self, data: bytes) -> bool:
+        """What nearly always comes is one short frame with a whole message; looked at once, it costs a third."""
+        size = len(data) - 6
+        if not 0 <= size <= self._small or data[1] != size + 0x80 or data[0] not in (0x81, 0x82):
+            return False
+        if self._frame is not None or self._message or self._discarding:
+            return False
+        self.received += size
+        payload = unmask(data[6:], data[2:6], 0)
+        self._put(decode_text(payload) if data[0] == 0x81 else payload)
+        return True
+
+    def _check_frame(self, header: Header) -> None:
+        if header.opcode != CONTINUATION and header.opcode < CLOSE:
+            self._compressed = header.compressed and self._inflater is not None
+        if not self._compressed:
+            super()._check_frame(header)
+        if header.opcode < CLOSE:
+            self._check_size(header, self._limit(self._message))
+
+    def _limit(self, kind: int) -> int:
+        return self._max_text if kind == TEXT else self._max_message
+
+    def _deliver(self, kind: int) -> None:
+        if self._compressed:
+            self._text = self._inflate(self._limit(kind))
+        if kind == BINARY:
+            self._put(bytes(self._text))
+            self._text.clear()
+        else:
+            super()._deliver(kind)
+
+    def _inflate(self, limit: int) -> bytearray:
+        assert self._inflater is not None
+        self._compressed = False
+        packed, data = bytes(self._text) + _TAIL, bytearray()
+        try:
+            while packed and len(data) <= limit:
+                data += self._inflater.decompress(packed, limit + 1 - len(data))
+                packed = self._inflater.unused_data
+                if self._inflater.eof:  # a client may end its stream and begin another (RFC 7692, 7.2.3.4)
+                    self._inflater = zlib.decompressobj(wbits=-15)
+        except zlib.error:
+            raise Close(INVALID_TEXT, "This is not compressed as was agreed") from None
+        if len(data) > limit:
+            raise Close(MESSAGE_TOO_BIG, f"A message of this kind may have {limit} bytes")
+        return data

@@ -1,0 +1,286 @@
+"""Bulk: bytes as they arrive, from any framing, in bounded memory.
+
+aiohttp gives whole messages, so a message of 1 GiB costs it 3 GiB. Here binary payload goes into slabs,
+without its mask and without gaps, as it arrives; there it lies until the handler has used it: see `buffers`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from jackfield.app.errors import Close
+from jackfield.app.socket.buffers import ALONE, PAGE, TURN, Buffers, Slab
+from jackfield.app.socket.frames import CLOSE, TEXT
+from jackfield.app.socket.receiver import AHEAD, Receiver
+from jackfield.app.socket.slabs import Slabs
+
+_LARGE: Final = 128 * 1024
+"""Bytes of a frame from which on the kernel puts them where they belong: moving them there costs 0.1 CPU s/GiB, and
+to receive less at once costs as much for a smaller one."""
+
+
+class _Chunk:
+    """Binary payload that lies in a slab."""
+
+    __slots__ = ("slab", "start", "stop")
+
+    def __init__(self, slab: Slab, start: int, stop: int) -> None:
+        self.slab = slab
+        self.start = start
+        self.stop = stop
+
+
+class Batch:
+    """Bytes in the order they came: `views` of `size` bytes in all. Give them back with `release()`."""
+
+    __slots__ = ("_release", "size", "views")
+
+    def __init__(self, views: list[memoryview], size: int, release: Callable[[], None]) -> None:
+        self.views = views
+        self.size = size
+        self._release = release
+
+    def release(self) -> None:
+        """Say that the bytes are used; afterwards the views hold something else. Call it once."""
+        self.views = []
+        self._release()
+
+
+class Stream(Receiver, asyncio.BufferedProtocol):
+    """One socket's incoming bytes and texts. The loop fills it, one task takes from it with `next()`.
+
+    A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
+    """
+
+    __slots__ = (
+        "_buffers", "_carry", "_enough", "_large", "_pending", "_received", "_resting", "_slabs", "_straight", "_taken",
+    )  # fmt: skip
+
+    def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, buffers: Buffers) -> None:
+        super().__init__(inner, transport, max_text)
+        self._buffers = buffers
+        self._slabs = Slabs(buffers)
+        self._pending = 0  # bytes that could be taken
+        self._enough = 1  # so many wake the one who waits
+        self._received = 0  # bytes that were parsed last, the carry before them
+        self._taken = 0  # bytes since the turn began
+        self._resting = False  # the turn is over, the next one is to come
+        self._straight = False  # what comes next goes straight into a slab
+        self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
+        self._carry = b""  # the beginning of a header whose rest is still to come
+
+    def align(self, offset: int) -> None:
+        """The next byte to come is the one at `offset` of the file it will be written to."""
+        self._slabs.align(offset)
+
+    # -- taking, by the handler's task
+
+    async def next(self, least: int = 1, patience: float = 0.0, most: int | None = None) -> Batch | str:
+        """The next bytes, or the next text message.
+
+        Bytes that are fewer than `least` wait up to `patience` seconds for more; of more than `most`
+        whole slabs are left for the next call. Raises Disconnected when the peer ended the socket, Close
+        where it broke the protocol; both after all that came before.
+        """
+        while not self._items and self._end is None:
+            self._slabs.settle()  # a loop may ask for memory and then find that nothing has come
+            await self._until(1)
+        deadline = self._loop.time() + patience
+        while self._hungry(least) and (left := deadline - self._loop.time()) > 0:
+            timer = self._loop.call_later(left, self.wake)
+            try:
+                await self._until(least)
+            finally:
+                timer.cancel()
+        item = self.ready(1, most)
+        if item is None:
+            assert self._end is not None
+            raise self._end
+        return item
+
+    def ready(self, least: int = 1, most: int | None = None) -> Batch | str | None:
+        """What `next` would give without waiting; None where it would wait, or raise."""
+        if not self._items or self._hungry(least):
+            return None
+        item = self._items[0]
+        if isinstance(item, str):
+            self._items.pop(0)
+            self._took(item)
+            return item
+        return self._take_batch(self._pending if most is None else most)
+
+    def _hungry(self, least: int) -> bool:
+        """Whether more bytes could come soon that belong to the batch being collected."""
+        return (
+            self._pending < least
+            and self._end is None
+            and not self._paused
+            and all(isinstance(item, _Chunk) for item in self._items)
+        )
+
+    def _take_batch(self, most: int) -> Batch:
+        views: list[memoryview] = []
+        slabs, size = [], 0
+        while self._items and isinstance(chunk := self._items[0], _Chunk):
+            length = chunk.stop - chunk.start
+            if views and (size + length > most or self._grows(chunk)):
+                break
+            self._items.pop(0)
+            views.append(chunk.slab.view[chunk.start : chunk.stop])
+            slabs.append(chunk.slab)
+            size += length
+        self._pending -= size
+
+        def release() -> None:
+            for slab in slabs:
+                self._slabs.drop(slab)
+            self._slabs.settle()
+
+        return Batch(views, size, release)
+
+    def _grows(self, chunk: _Chunk) -> bool:
+        """Whether more will soon stand behind this one: then it is better taken when its slab is full."""
+        return chunk.slab is self._slabs.filling and chunk is self._items[-1] and self._end is None
+
+    async def _until(self, enough: int) -> None:
+        """Until so many bytes are there, or something that is not bytes."""
+        self._enough = enough
+        await self.arrival()
+
+    def discard(self) -> None:
+        """See `Receiver`; the memory is given back."""
+        chunks = [item for item in self._items if isinstance(item, _Chunk)]
+        super().discard()
+        self._pending = 0
+        for chunk in chunks:
+            self._slabs.drop(chunk.slab)
+        self._slabs.settle()
+
+    # -- receiving, by the event loop
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport writes what it receives, no more than there is room for in slabs."""
+        incoming, carried = self._buffers.incoming, len(self._carry)
+        most = len(incoming)
+        if not self._discarding:
+            most = min(most, self._slabs.reserve() or self._slabs.scrape())
+        self._straight = self._left >= _LARGE and self._carries_bulk
+        if self._straight:
+            return self._slabs.next(min(most, self._left))
+        if self._large and self._frame is None:
+            most = min(most, PAGE)  # the header of another large frame: what is behind it need not be moved
+        incoming[:carried] = self._carry
+        return incoming[carried : carried + most]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what came, and let go of memory that nothing came for."""
+        self.heard = self._loop.time()
+        if self._straight:
+            self._came_straight(nbytes)
+        else:
+            self._came(len(self._carry) + nbytes)
+        if self._slabs.settle() and not self._slabs.may_grow:
+            self._pause()
+        self._taken += nbytes
+        if self._taken >= (TURN if self._buffers.crowded else ALONE):
+            self._rest()
+        if self._pending >= self._enough:
+            self.wake()
+
+    def _came(self, size: int) -> None:
+        """So many bytes of frames stand in the incoming buffer."""
+        data = self._buffers.incoming[:size]
+        self._received = parsed = size  # what follows an end has no meaning, and is not kept
+        if self._end is None:
+            try:
+                parsed = self._parse(data, 0, size)
+            except Close as close:
+                self._finish(close)
+        self._carry = bytes(data[parsed:]) if self._end is None else b""
+
+    def _came_straight(self, size: int) -> None:
+        """So many bytes of a large frame stand where they belong."""
+        frame = self._frame
+        assert frame is not None
+        self.received += size
+        self._pending += size
+        self._add(*self._slabs.unmask(size, frame.mask, frame.length - self._left))
+        self._left -= size
+        if not self._left:
+            self._complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `Receiver`; the slab that is being filled is given back."""
+        self._slabs.leave()
+        self._buffers.leave(self._resume)
+        super().connection_lost(exc)
+
+    # -- reading on
+
+    def _rest(self) -> None:
+        self._taken = 0
+        if not self._resting and not self._paused:
+            self._resting = True
+            self._transport.pause_reading()
+            self._buffers.rest(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        if self._paused:
+            return
+        super()._pause()
+        self._buffers.wait(self._resume)
+        self.wake()
+
+    def _resume(self) -> bool:
+        if not self._paused or self._ahead > AHEAD:
+            return False
+        if not self._discarding and not self._slabs.may_grow:
+            self._buffers.wait(self._resume)
+            return False
+        self._buffers.leave(self._resume)
+        return super()._resume()
+
+    # -- frames
+
+    @property
+    def _carries_bulk(self) -> bool:
+        """Whether the rest of the frame that is being received is wanted, and goes into slabs."""
+        frame = self._frame
+        if frame is None or self._discarding or self._end is not None:
+            return False
+        return frame.opcode < CLOSE and self._message != TEXT
+
+    def _deliver(self, kind: int) -> None:
+        super()._deliver(kind)
+        if kind == TEXT:
+            self._slabs.align(0)
+
+    def _payload(self, data: memoryview, start: int, size: int) -> None:
+        frame = self._frame
+        assert frame is not None
+        if frame.opcode >= CLOSE or self._message == TEXT:
+            super()._payload(data, start, size)
+            return
+        self.received += size
+        if self._discarding:
+            return
+        self._large = frame.length >= _LARGE
+        if frame.length >= PAGE and self._slabs.astray:
+            self._slabs.move(self._received - start)
+        payload = data[start : start + size]
+        for slab, first, last in self._slabs.fill(payload, frame.mask, frame.length - self._left):
+            self._add(slab, first, last)
+        self._pending += size
+
+    def _add(self, slab: Slab, start: int, stop: int) -> None:
+        chunk = self._items[-1] if self._items else None
+        if isinstance(chunk, _Chunk) and chunk.slab is slab and chunk.stop == start:
+            chunk.stop = stop
+        else:
+            self._slabs.hold(slab)
+            self._items.append(_Chunk(slab, start, stop))

@@ -1,0 +1,1 @@
+"""A WebSocket drives the state machines of `wire`."""

@@ -1,0 +1,70 @@
+"""What comes in on a socket of many files; and a look ahead, for small files of which all is here already."""
+
+from collections import deque
+
+from jackfield.app.handler import Batch, Connection, Failure
+from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.sockets.one import BATCH, PATIENCE, least
+from jackfield.handlers.upload.store.small import SMALL
+from jackfield.handlers.upload.wire.messages import End, Promise, parse_many
+
+
+class Incoming:
+    """Bytes and texts of one connection, in the order they came."""
+
+    def __init__(self, connection: Connection, options: UploadOptions) -> None:
+        self._connection = connection
+        self._options = options
+        self._least = least(options)
+        self._ahead: deque[Batch | str] = deque()  # taken by `whole`, and yet to be used
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that could be taken, or would be raised, at once."""
+        return bool(self._ahead) or self._connection.stream.waiting
+
+    async def take(self) -> Batch | str:
+        """The next of them; see `Connection.take`."""
+        if self._ahead:
+            return self._ahead.popleft()
+        return await self._connection.take(self._least, PATIENCE, self._options.idle_timeout, BATCH)
+
+    async def rest(self) -> Batch | str:
+        """The same, when the service ends; see `Stream.next`."""
+        return self._ahead.popleft() if self._ahead else await self._connection.stream.next()
+
+    def whole(self, promise: Promise) -> tuple[bytes, End] | None:
+        """The bytes of a small file and its end, where they stand next and can be had without waiting."""
+        allowed = min(self._options.max_size if promise.size is None else promise.size, SMALL)
+        if self._ahead or (promise.size is not None and promise.size > SMALL):
+            return None
+        stream = self._connection.stream
+        item = stream.ready(1, allowed)
+        batch, text = (item, stream.ready(1, 1)) if isinstance(item, Batch) else (None, item)
+        size = 0 if batch is None else batch.size
+        end = _end(text)
+        if end is None or size > allowed or promise.size not in (None, size):
+            self._ahead.extend(item for item in (batch, text) if item is not None)
+            return None
+        data = b""
+        if batch is not None:
+            data = b"".join(batch.views)
+            batch.release()
+        return data, end
+
+    def drop(self) -> None:
+        """Nothing more is used: give the memory back."""
+        for item in self._ahead:
+            if isinstance(item, Batch):
+                item.release()
+        self._ahead.clear()
+
+
+def _end(item: Batch | str | None) -> End | None:
+    if not isinstance(item, str):
+        return None
+    try:
+        message = parse_many(item)
+    except Failure:
+        return None
+    return message if isinstance(message, End) else None

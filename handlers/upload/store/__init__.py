@@ -1,0 +1,1 @@
+"""Where the bytes are: staged, made durable, published under their final names."""

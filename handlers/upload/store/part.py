@@ -1,0 +1,261 @@
+"""The bytes of one open upload on a local disk: written by aiofiles, digested on the way, made durable."""
+
+import asyncio
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiofiles.threadpool import wrap
+
+from jackfield.app.errors import DIGEST_MISMATCH, Failure
+from jackfield.handlers.upload import tasks as background
+from jackfield.handlers.upload.store.file import Damaged, HashingFile, Knowledge
+from jackfield.handlers.upload.store.publish import NotSynced, Publisher
+from jackfield.handlers.upload.store.records import Manifest, Proof
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.store.strand import Strand
+from jackfield.handlers.upload.wire.messages import Receipt
+
+_REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
+
+log = structlog.get_logger()
+
+_T = TypeVar("_T")
+
+
+class DirectoryPart:
+    """A part in the staging folder (the duties are at `store.Part`).
+
+    `observe` is told how many seconds each sync took.
+    """
+
+    def __init__(
+        self,
+        staging: Staging,
+        publisher: Publisher,
+        key: str,
+        manifest: Manifest,
+        workers: Executor,
+        writers: Executor,
+        digesters: Executor,
+        observe: Callable[[float], None],
+    ) -> None:
+        self._staging = staging
+        self._publisher = publisher
+        self._key = key
+        self._manifest = manifest
+        self._workers = workers
+        self._writing = Strand(writers)
+        self._digesting = Strand(digesters)
+        self._observe = observe
+        self._file: HashingFile | None = None
+        self._writer: Any = None  # the same file, as aiofiles gives it
+        self._unsynced = False  # a sync failed: what is not durable may be lost already
+        self._damaged = False  # somebody else has changed the file: none of it is trusted
+        self._turn = asyncio.Lock()  # for the manifest, and for opening and closing; held by one task at a time
+        self.offset = manifest.durable
+        self.durable = manifest.durable
+        self._begun = self.offset  # bytes that are written, or on their way to the disk
+        self._known = Knowledge(proof=manifest.proof)
+        self._digest: Any = None  # of the first `offset` bytes, where it is known
+
+    # -- having it open
+
+    async def attach(self) -> str | None:
+        """See the contract."""
+        try:
+            if self._file is None or self._file.failed or self._unsynced or self._damaged:
+                await self._in_turn(self._open)
+            return await self._catch_up()
+        except Damaged as damage:
+            log.warning("upload.damaged", upload=self._key[:12], problem=damage.strerror, offset=self.offset)
+            self._damaged = True
+            await self.forget()
+            return None
+
+    async def _open(self) -> None:
+        if self._damaged:
+            raise Damaged("The part file was changed by somebody else")
+        await self._close()
+        file = await self._run(self._open_file)
+        self._file, self._writer = file, wrap(file, executor=self._writing)
+        self._unsynced, self._begun = False, self.offset
+
+    def _open_file(self) -> HashingFile:
+        """The file with its first `offset` bytes."""
+        path = self._staging.part(self._key)
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            raise Damaged("The part file is not there any more") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size < self.offset:
+            raise Damaged("The part file is not what it was")
+        if found.st_nlink > 1:  # under another name it is not ours to change
+            self._staging.renew_part(self._key, self.offset)
+            self._known.doubt()
+            self._known.mark = None
+        file = HashingFile(path, self.offset, self._known)
+        try:
+            file.look()
+            file.trim()
+        except OSError:
+            file.close()
+            raise
+        self._known.forget_from(self.offset, self._manifest.proof)
+        return file
+
+    async def _catch_up(self) -> str | None:
+        file = self._file
+        assert file is not None
+        if not self.offset or self.offset - self._known.hashed > _REHASH_AT_ONCE:
+            return None
+        digest: str = await self._run(file.catch_up)
+        self._digest = self._known.digest
+        return digest
+
+    async def detach(self) -> None:
+        """See the contract."""
+        await self._in_turn(self._close)
+
+    async def _close(self) -> None:
+        writer, self._file, self._writer = self._writer, None, None
+        if writer is not None:
+            try:
+                await writer.close()  # behind the writes that are under way
+            except OSError:  # what is durable is so; of the rest nobody knows
+                self._unsynced = True
+        if self._damaged:
+            self.offset = self.durable = 0
+        elif self._unsynced:
+            self.offset, self._digest = self.durable, None
+
+    # -- bytes
+
+    async def write(self, views: Sequence[memoryview], size: int) -> None:
+        """See the contract."""
+        self._check()
+        file = self._file
+        assert file is not None, "attach before write"
+        start, self._begun = self._begun, self._begun + size
+        digesting = asyncio.get_running_loop().run_in_executor(self._digesting, file.digest, views, start)
+        try:
+            await self._writer.writelines(views)
+        except asyncio.CancelledError:
+            file.failed = True  # whether it was written is not known here
+            raise
+        except Damaged:
+            self._damaged = True
+            raise
+        finally:
+            digest = await digesting  # until then the memory is in use
+        self.offset += size
+        self._digest = digest
+
+    def _check(self) -> None:
+        if self._unsynced or self._damaged:
+            raise OSError(errno.EIO, "The disk has failed")
+
+    async def sync(self) -> None:
+        """See the contract. One at a time: who asks while one runs waits for it, and for the next."""
+        await self._in_turn(self._sync)
+
+    async def _sync(self) -> None:
+        if self._file is None or self.durable == self.offset:
+            return
+        self._check()
+        offset, digest = self.offset, self._digest
+        try:
+            await self._run(self._sync_file, self._file)
+        except Damaged:
+            self._damaged = True
+            raise
+        except OSError:
+            self._unsynced = True
+            raise
+        # Where the digest is not known the word of an earlier one stands: it is of fewer bytes.
+        proof = self._manifest.proof if digest is None else Proof(offset, digest.hexdigest())
+        await self._save(replace(self._manifest, durable=offset, proof=proof, whole=None))
+
+    async def _save(self, manifest: Manifest) -> None:
+        """The bytes are safe: now the word of it."""
+        manifest = replace(manifest, touched=self._staging.now())
+        await self._run(self._staging.save, self._key, manifest)
+        self._manifest, self.durable = manifest, manifest.durable
+
+    def _sync_file(self, file: HashingFile) -> None:
+        begun = time.perf_counter()
+        file.stay()
+        os.fdatasync(file.fileno())
+        self._observe(time.perf_counter() - begun)
+
+    async def forget(self) -> None:
+        """See the contract."""
+        await self._in_turn(self._forget)
+
+    async def _forget(self) -> None:
+        # The word that nothing is durable goes first: a crash between the two leaves nothing half believed.
+        self._damaged = True
+        await self._save(replace(self._manifest, durable=0, proof=None, whole=None))
+        self.offset, self._digest, self._known = 0, None, Knowledge()
+        await self._close()
+        await self._run(self._staging.renew_part, self._key, 0)
+        self._damaged = self._unsynced = False
+        await self._open()
+
+    # -- the end
+
+    async def publish(self, expected: Sequence[str]) -> Receipt:
+        """See the contract; the order of the steps is in `Publisher.publish`."""
+        return await self._in_turn(lambda: self._publish(expected))
+
+    async def _publish(self, expected: Sequence[str]) -> Receipt:
+        self._check()
+        file = self._file
+        assert file is not None, "attach before publish"
+        try:
+            digest = await self._run(file.verify)
+        except Damaged:
+            self._damaged = True
+            raise
+        if any(digest != promised for promised in expected):
+            raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
+        try:
+            receipt: Receipt = await self._run(
+                self._publisher.publish, self._key, self._manifest, file.fileno(), digest
+            )
+        except NotSynced:
+            self._unsynced = True
+            raise
+        except (Failure, OSError):
+            # It may stand written down that the file is whole. It is not: more bytes may come.
+            await self._save(replace(self._manifest, durable=self.offset, proof=Proof(self.offset, digest), whole=None))
+            raise
+        self.durable = self.offset  # a sync that has waited for its turn has nothing to do
+        return receipt
+
+    async def remove(self) -> None:
+        """See the contract."""
+        await self._in_turn(self._remove)
+
+    async def _remove(self) -> None:
+        await self._close()
+        await self._run(self._staging.discard, self._key)
+
+    # -- how it is run
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Nothing else that needs the turn runs beside it; and it runs to its end, whatever becomes of who asked."""
+        return await asyncio.shield(background.begin(self._locked(work)))
+
+    async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        async with self._turn:
+            return await work()
+
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)

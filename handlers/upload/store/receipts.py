@@ -1,0 +1,56 @@
+"""The receipts that are kept: most of them in a file of their own, those of small files many in one. Blocking calls."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Receipt
+
+_BEGINNING: Final = 8  # bytes of a key that are remembered; the whole key is in the file
+
+
+class Receipts:
+    """Finds a receipt by its key.
+
+    A receipt in a file of its own costs no memory: its key is its name. Of those that share a file eight bytes each
+    are kept in memory, so that 100,000 of them take 1 MB, and looking through all of them 0.1 ms.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._groups: dict[str, bytes] = {}  # by the key that names the file: the beginnings of all keys in it
+
+    def open(self) -> None:
+        """Look at the files there are. Raises OSError."""
+        for entry in self._staging.entries():
+            key, _, kind = entry.name.partition(".")
+            if kind == "receipts":
+                self.add(key, self._staging.keys_of_group(self._staging.receipts(key)))
+
+    def add(self, group: str, keys: Iterable[str]) -> None:
+        """There is a new file, with the receipts of these keys."""
+        self._groups[group] = b"".join(map(_beginning, keys))
+
+    def drop(self, group: str) -> None:
+        """That file is gone."""
+        self._groups.pop(group, None)
+
+    def find(self, key: str) -> tuple[Receipt, float] | None:
+        """The receipt, and since when it is kept (seconds since 1970, by the clock of staging). Raises OSError."""
+        found = self._staging.load_receipt(key)
+        if found is not None:
+            return found
+        beginning = _beginning(key)
+        for group, beginnings in list(self._groups.items()):  # a copy: other threads change it
+            if beginning in beginnings:
+                path = self._staging.receipts(group)
+                with suppress(FileNotFoundError):
+                    for member in self._staging.read_group(path):
+                        if member.key == key:
+                            return member.receipt, path.lstat().st_mtime
+        return None
+
+
+def _beginning(key: str) -> bytes:
+    return bytes.fromhex(key[: 2 * _BEGINNING])

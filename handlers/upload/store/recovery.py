@@ -1,0 +1,191 @@
+"""What a start-up does with what a crash left in staging: finish it, cut it, or drop it. It never guesses."""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.store.folders import Folders, sync_folder
+from jackfield.handlers.upload.store.publish import Publisher
+from jackfield.handlers.upload.store.records import Manifest, Member
+from jackfield.handlers.upload.store.staging import Staging
+from jackfield.handlers.upload.wire.messages import Receipt
+
+log = structlog.get_logger()
+
+_T = TypeVar("_T")
+
+
+class Recovery:
+    """Reads the manifests and what groups have intended; blocking calls."""
+
+    def __init__(self, staging: Staging, publisher: Publisher) -> None:
+        self._staging = staging
+        self._publisher = publisher
+
+    def run(self) -> list[tuple[str, Manifest]]:
+        """Bring staging in order; the uploads that are open, by their keys. What cannot be used is left alone."""
+        names = sorted(entry.name for entry in self._staging.entries())
+        groups = [name.removesuffix(".group") for name in names if name.endswith(".group")]
+        # Where one cannot be read, some of the parts that seem to be nobody's are its files.
+        recovered = [_attempt(key, partial(self._recover_group, key)) for key in groups]
+        uploads = {name.removesuffix(".upload") for name in names if name.endswith(".upload")}
+        for name in names:
+            if name.endswith("new") or (all(recovered) and name.endswith(".part") and name[:-5] not in uploads):
+                _drop(self._staging.folder / name)
+        found = [(key, _attempt(key, partial(self._recover_one, key))) for key in sorted(uploads)]
+        return [(key, manifest) for key, manifest in found if manifest is not None]
+
+    # -- small files that were published in a group
+
+    def _recover_group(self, key: str) -> bool:
+        """Files that were meant to be published: true when each of them is, or never was."""
+        path = self._staging.group(key)
+        members = self._staging.read_group(path)
+        recovered = [_attempt(member.key, partial(self._recover_member, member)) for member in members]
+        if all(recovered):
+            path.unlink()
+        return all(recovered)
+
+    def _recover_member(self, member: Member) -> bool:
+        """Finish it where its bytes are there, whole; else it never was. It is in order when this returns."""
+        key, intent = member.key, member.receipt
+        if self._staging.manifest(key).exists():
+            return True  # it has failed in this group, and its client has gone on with it
+        if self._staging.load_receipt(key) is None:
+            try:
+                name = self._name_of(member)
+            except Failure as failure:
+                # Nobody was told that it is stored: it must not appear at some later start, when its name is free.
+                log.warning("upload.failed", upload=key[:12], problem=repr(failure))
+                name = None
+            if name is not None:
+                self._sync_folders(name)
+                self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
+                log.info("upload.stored", upload=key[:12], name=name, recovered=True)
+        self._staging.remove(key)
+        return True
+
+    def _name_of(self, member: Member) -> str | None:
+        """The final name, given now if it was not yet; None where the bytes are not what was intended."""
+        key, intent = member.key, member.receipt
+        try:
+            part = os.lstat(self._staging.part(key))
+        except FileNotFoundError:
+            # The last step had begun: the name was durable before the part went. A file that only looks like it is
+            # another upload's.
+            place = self._staging.directory / intent.name
+            return intent.name if _is(place, intent) and place.lstat().st_ino == member.inode else None
+        if not _is(self._staging.part(key), intent):
+            return None
+        with self._staging.open_part(key) as fd, Folders(self._staging.directory) as folders:
+            os.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
+            name = self._publisher.published_as(intent.name, part)
+            return name or self._publisher.give_name(key, fd, folders.of(intent.name), intent.name)
+
+    # -- uploads with a manifest
+
+    def _recover_one(self, key: str) -> Manifest | None:
+        """One upload after a crash; None when it is not open any more. Never guesses."""
+        if self._staging.load_receipt(key) is not None:  # the last step was missing
+            self._staging.remove(key)
+            return None
+        manifest = self._staging.load(key)
+        self._staging.link(key).unlink(missing_ok=True)
+        path = self._staging.part(key)
+        try:
+            part = os.lstat(path)
+        except FileNotFoundError:
+            part = None
+        if part is None or not stat.S_ISREG(part.st_mode) or part.st_size < manifest.durable:
+            return self._begin_anew(key, manifest)
+        if part.st_nlink > 1:
+            name = self._publisher.published_as(manifest.promise.name, part)
+            if name is not None:
+                self._conclude(key, manifest, part, name)
+                return None
+            # Somebody has given it a name elsewhere: that file is not ours to change any more.
+            self._staging.renew_part(key, manifest.durable)
+        elif manifest.whole is not None and self._is_whole(key, manifest, part):
+            return self._publish(key, manifest)
+        os.truncate(path, manifest.durable)
+        return manifest
+
+    def _begin_anew(self, key: str, manifest: Manifest) -> Manifest:
+        log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
+        anew = replace(manifest, durable=0, proof=None, whole=None)
+        self._staging.save(key, anew)
+        self._staging.renew_part(key, 0)
+        return anew
+
+    def _conclude(self, key: str, manifest: Manifest, part: os.stat_result, name: str) -> None:
+        """The name was given and the receipt was not written: sync the name, for that may be missing too."""
+        self._sync_folders(name)
+        digest = self._digest(key, manifest, part)
+        self._publisher.conclude(key, Receipt(name, part.st_size, digest))
+        log.info("upload.stored", upload=key[:12], name=name, recovered=True)
+
+    def _is_whole(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:
+        """Whether the part is still what was written down to be whole; more bytes may have come since."""
+        expected = manifest.proved(part.st_size)
+        return expected is not None and self._digest(key, manifest, part) == expected
+
+    def _publish(self, key: str, manifest: Manifest) -> Manifest | None:
+        """Whole and verified, and no name yet: give it one, as it would have been given."""
+        assert manifest.proof is not None
+        with self._staging.open_part(key) as fd:
+            try:
+                receipt = self._publisher.publish(key, manifest, fd, manifest.proof.sha256)
+            except (Failure, OSError) as error:
+                log.warning("upload.failed", upload=key[:12], problem=repr(error))
+                return manifest
+        log.info("upload.stored", upload=key[:12], name=receipt.name, recovered=True)
+        return None
+
+    def _digest(self, key: str, manifest: Manifest, part: os.stat_result) -> str:
+        """Of the part; read only where its own word for it cannot be taken."""
+        proof = manifest.proof
+        if proof is not None and (proof.size, manifest.whole) == (part.st_size, part.st_mtime_ns):
+            return proof.sha256
+        return _digest(self._staging.part(key))
+
+    def _sync_folders(self, name: str) -> None:
+        for parent in Path(name).parents:
+            sync_folder(self._staging.directory / parent)
+
+
+def _attempt(key: str, recover: Callable[[], _T]) -> _T | None:
+    """One upload's trouble is its own: it is left as it is, and the others are taken up."""
+    try:
+        return recover()
+    except (Failure, OSError, ValueError) as error:
+        log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
+        return None
+
+
+def _drop(path: Path) -> None:
+    """Remove what a crash has left; what is no file is a stranger's."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _is(path: Path, receipt: Receipt) -> bool:
+    """Whether a regular file stands there with the size and the digest of the receipt."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == receipt.size and _digest(path) == receipt.sha256
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,63 @@
+"""Names of uploads: which are allowed, and which comes next when one is taken. Pure."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+from jackfield.app.errors import INVALID_NAME, Failure
+
+MAX_NAME: Final = 1024  # bytes of UTF-8, the whole path
+MAX_PART: Final = 255  # bytes of UTF-8, between two slashes: what file systems allow
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of the category Cc, for good
+
+
+def check_name(name: str) -> None:
+    """Raise Failure `invalid_name`, saying what is wrong; nothing is cleaned silently ("Create")."""
+    fault = _fault(name)
+    if fault is not None:
+        raise Failure(INVALID_NAME, fault)
+
+
+def _fault(name: str) -> str | None:
+    try:
+        size = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "The name has half a surrogate pair."
+    if not 1 <= size <= MAX_NAME:
+        return f"The name has {size} bytes; 1 to {MAX_NAME} are allowed."
+    if not unicodedata.is_normalized("NFC", name):
+        return "The name is not in Unicode's normal form C."
+    return next((fault for part in name.split("/") if (fault := _part_fault(part))), None)
+
+
+def _part_fault(part: str) -> str | None:
+    if not part:
+        return "The name has an empty part: it must be relative, without doubled or trailing slashes."
+    if len(part.encode("utf-8")) > MAX_PART:
+        return f"A part of the name has more than {MAX_PART} bytes."
+    if part.startswith("."):
+        return "A part of the name begins with a full stop."
+    if part.startswith(" ") or part.endswith(" "):
+        return "A part of the name begins or ends with a space."
+    if "\\" in part:
+        return "The name has a backslash."
+    if _CONTROL.search(part):
+        return "The name has a control character."
+    return None
+
+
+def alternatives(part: str) -> Iterator[str]:
+    """What a taken last part may be called instead: `data.1.xml`, `data.2.xml` … without end.
+
+    The number goes before the last suffix; a stem is shortened, between characters, to fit 255 bytes.
+    """
+    stem, dot, suffix = part.rpartition(".")
+    if not stem or len(suffix.encode("utf-8")) > MAX_PART // 2:
+        stem, dot, suffix = part, "", ""
+    number = 0
+    while True:
+        number += 1
+        tail = f".{number}{dot}{suffix}"
+        room = MAX_PART - len(tail.encode("utf-8"))
+        yield stem.encode("utf-8")[:room].decode("utf-8", "ignore") + tail
