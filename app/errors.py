@@ -1,4 +1,4 @@
-"""The whole vocabulary of failures: a code word, the HTTP status and the close code that say it.
+"""The service's vocabulary of failures: a code word, the HTTP status and the close code that say it.
 
 A handler raises; the dispatcher turns what was raised into a status (before the upgrade) or into a
 close code (after it). Nothing else in the service chooses either. The words are stable: clients match
@@ -30,38 +30,25 @@ class Kind:
     close: int
     retry_after: int | None = None  # seconds; sent as `Retry-After` where HTTP answers
 
+    @classmethod
+    def of_status(cls, code: str, status: int, retry_after: int | None = None) -> "Kind":
+        """A kind whose close code is our own: 4000 + the status that says the same."""
+        return cls(code, status, 4000 + status, retry_after)
 
-def _kind(code: str, status: int, retry_after: int | None = None) -> Kind:
-    """A kind whose close code is our own: 4000 + the status that says the same."""
-    return Kind(code, status, 4000 + status, retry_after)
 
-
-BAD_REQUEST = _kind("bad_request", 400)
-INVALID_NAME = _kind("invalid_name", 400)
-BAD_MESSAGE = _kind("bad_message", 400)
-INCOMPLETE = _kind("incomplete", 400)
-UNAUTHORIZED = _kind("unauthorized", 401)
-FORBIDDEN_ORIGIN = _kind("forbidden_origin", 403)
-NOT_FOUND = _kind("not_found", 404)
-UNKNOWN_UPLOAD = _kind("unknown_upload", 404)
-CANCELLED = _kind("cancelled", 404)
-EXPIRED = _kind("expired", 404)
-METHOD_NOT_ALLOWED = _kind("method_not_allowed", 405)
-TIMED_OUT = _kind("timed_out", 408)
-IDLE = _kind("idle", 408)
-SUPERSEDED = _kind("superseded", 409)
-NAME_TAKEN = _kind("name_taken", 409)
-ALREADY_STORED = _kind("already_stored", 409)
-TOO_LARGE = _kind("too_large", 413)
-UNSUPPORTED_MEDIA_TYPE = _kind("unsupported_media_type", 415)
-DIGEST_MISMATCH = _kind("digest_mismatch", 422)
-UPGRADE_REQUIRED = _kind("upgrade_required", 426)
-TOO_MANY_UPLOADS = _kind("too_many_uploads", 429, retry_after=30)
+BAD_REQUEST = Kind.of_status("bad_request", 400)
+BAD_MESSAGE = Kind.of_status("bad_message", 400)
+UNAUTHORIZED = Kind.of_status("unauthorized", 401)
+FORBIDDEN_ORIGIN = Kind.of_status("forbidden_origin", 403)
+NOT_FOUND = Kind.of_status("not_found", 404)
+METHOD_NOT_ALLOWED = Kind.of_status("method_not_allowed", 405)
+TIMED_OUT = Kind.of_status("timed_out", 408)
+TOO_LARGE = Kind.of_status("too_large", 413)
+UNSUPPORTED_MEDIA_TYPE = Kind.of_status("unsupported_media_type", 415)
+UPGRADE_REQUIRED = Kind.of_status("upgrade_required", 426)
 TOO_MANY_CONNECTIONS = Kind("too_many_connections", 503, 1013, retry_after=5)
 DRAINING = Kind("draining", 503, SERVICE_RESTART, retry_after=5)
 INTERNAL = Kind("internal_error", 500, INTERNAL_ERROR)
-STORAGE_FAILED = Kind("storage_failed", 500, INTERNAL_ERROR)
-NO_SPACE = _kind("no_space", 507)
 
 
 class Close(Exception):

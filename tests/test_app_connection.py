@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 import jackfield.app.socket.connection
-from jackfield.app.errors import BAD_MESSAGE, SUPERSEDED, Close, Disconnected, Failure
+from jackfield.app.errors import BAD_MESSAGE, Close, Disconnected, Failure
 from jackfield.app.service import DISPATCHER
+from jackfield.handlers.upload.wire.words import SUPERSEDED
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.handlers import Connection, raw, sections

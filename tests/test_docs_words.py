@@ -17,11 +17,12 @@ from jackfield.app.socket.connection import CLOSE_LIMIT, SEND_LIMIT
 from jackfield.handlers.upload.sockets.answers import BACKLOG, SLOTS
 from jackfield.handlers.upload.store import part
 from jackfield.handlers.upload.store.small import SMALL
+from jackfield.handlers.upload.wire import words
 from tests.support.documents import PROJECT, code_words, section, tables
 from tests.support.outsider import Outsider, content
 from tests.support.service import Service, jackfield
 
-KINDS = [value for value in vars(errors).values() if isinstance(value, Kind)]
+KINDS = [value for value in (vars(errors) | vars(words)).values() if isinstance(value, Kind)]
 LOG_CALLS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 LOGGERS = {"log", "self.log", "self._log"}
 TRACEBACK = {"exc_info"}  # no field: it becomes the traceback

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from jackfield.app.errors import INVALID_NAME, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload.wire.names import MAX_NAME, MAX_PART, alternatives, check_name
+from jackfield.handlers.upload.wire.words import INVALID_NAME
 
 letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\")
 parts = st.text(letters, min_size=1, max_size=300).map(lambda text: unicodedata.normalize("NFC", text))

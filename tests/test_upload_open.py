@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jackfield.app.errors import NO_SPACE, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.store.directory import DirectoryStore
@@ -15,6 +15,7 @@ from jackfield.handlers.upload.uploads import upload as open_upload
 from jackfield.handlers.upload.uploads.space import Room
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import Promise
+from jackfield.handlers.upload.wire.words import NO_SPACE
 from tests.support.holder import Holder
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jackfield.app.errors import BAD_MESSAGE, BAD_REQUEST, INCOMPLETE, NO_SPACE, TOO_LARGE, Failure, Kind
+from jackfield.app.errors import BAD_MESSAGE, BAD_REQUEST, TOO_LARGE, Failure, Kind
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import (
     Create,
@@ -34,6 +34,7 @@ from jackfield.handlers.upload.wire.one import (
     Transfer,
     Write,
 )
+from jackfield.handlers.upload.wire.words import INCOMPLETE, NO_SPACE
 
 DIGEST = "0123456789abcdef" * 4
 FREE = Promise("a")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from jackfield.app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure, Kind
+from jackfield.app.errors import CannotStart, Failure, Kind
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.store.publish import Policy
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NAME_TAKEN
 from tests.support.dial import Killed
 from tests.support.outsider import content, digest, eventually
 from tests.support.places import DirectoryPlace, MemoryPlace, Place

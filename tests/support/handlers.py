@@ -245,7 +245,7 @@ class Full(Handler):
         self.life.append("admitted")
         room = request.match_info.get("room", "hall")
         if room == "secret":
-            raise Failure(errors.UNKNOWN_UPLOAD, "There is no such room.", {"X-Hint": "elsewhere"})
+            raise Failure(errors.NOT_FOUND, "There is no such room.", {"X-Hint": "elsewhere"})
         return room
 
     async def serve(self, connection: Connection) -> None:

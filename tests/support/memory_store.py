@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from jackfield.app.errors import DIGEST_MISMATCH, NAME_TAKEN, CannotStart, Failure
+from jackfield.app.errors import CannotStart, Failure
 from jackfield.handlers.upload.store.contract import Found, Kept
 from jackfield.handlers.upload.store.publish import Policy
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.names import alternatives
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NAME_TAKEN
 from tests.support.dial import Dial
 
 

@@ -9,10 +9,10 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from jackfield.app.errors import IDLE
 from jackfield.app.handler import Connection, Failure
 from jackfield.handlers.upload.sockets.acks import Acks
 from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.wire.words import IDLE
 
 SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
 BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise

@@ -11,16 +11,7 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from jackfield.app.errors import (
-    BAD_MESSAGE,
-    DRAINING,
-    IDLE,
-    INCOMPLETE,
-    INTERNAL,
-    SUPERSEDED,
-    TIMED_OUT,
-    TOO_MANY_UPLOADS,
-)
+from jackfield.app.errors import BAD_MESSAGE, DRAINING, INTERNAL, TIMED_OUT
 from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.acks import Acks
@@ -34,6 +25,7 @@ from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Create, End, Promise, Receipt, Restart, Resume
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Forget
+from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, TOO_MANY_UPLOADS
 
 _TURN: Final = 16  # small files that are taken before others have their turn: about 2 ms
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from jackfield.app.errors import DRAINING, IDLE, NORMAL, SUPERSEDED, TIMED_OUT
+from jackfield.app.errors import DRAINING, NORMAL, TIMED_OUT
 from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.acks import Acks
@@ -16,6 +16,7 @@ from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Receipt
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Forget, Left
+from jackfield.handlers.upload.wire.words import IDLE, SUPERSEDED
 
 # The pace of every socket that carries uploads, this one's and that of many files.
 BATCH: Final = 4 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs

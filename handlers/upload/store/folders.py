@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from jackfield.app.errors import NAME_TAKEN, Failure
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.wire.words import NAME_TAKEN
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

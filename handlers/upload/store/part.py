@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from aiofiles.threadpool import wrap
 
-from jackfield.app.errors import DIGEST_MISMATCH, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload import tasks as background
 from jackfield.handlers.upload.store.file import Damaged, HashingFile, Knowledge
 from jackfield.handlers.upload.store.publish import NotSynced, Publisher
@@ -21,6 +21,7 @@ from jackfield.handlers.upload.store.records import Manifest, Proof
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.store.strand import Strand
 from jackfield.handlers.upload.wire.messages import Receipt
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
 _REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
 

@@ -9,12 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
 
-from jackfield.app.errors import NAME_TAKEN, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.folders import FOLDER, Folders
 from jackfield.handlers.upload.store.records import Manifest, Proof
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Receipt
 from jackfield.handlers.upload.wire.names import alternatives
+from jackfield.handlers.upload.wire.words import NAME_TAKEN
 
 Policy = Literal["rename", "reject", "replace"]
 

@@ -9,10 +9,11 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from jackfield.app.errors import DIGEST_MISMATCH, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.store.group import Whole
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
 SMALL: Final = 64 * 1024  # bytes of a file that may stay in memory
 SPARE: Final = 32 * 1024 * 1024  # bytes of all such files together

@@ -9,22 +9,21 @@ from typing import Final, TypeVar
 
 import structlog
 
-from jackfield.app.errors import (
-    ALREADY_STORED,
-    CANCELLED,
-    EXPIRED,
-    NAME_TAKEN,
-    TOO_LARGE,
-    TOO_MANY_UPLOADS,
-    UNKNOWN_UPLOAD,
-    Failure,
-)
+from jackfield.app.errors import TOO_LARGE, Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.uploads.space import Room
 from jackfield.handlers.upload.uploads.upload import OpenUpload, storage_failure
 from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.handlers.upload.wire.names import check_name
+from jackfield.handlers.upload.wire.words import (
+    ALREADY_STORED,
+    CANCELLED,
+    EXPIRED,
+    NAME_TAKEN,
+    TOO_MANY_UPLOADS,
+    UNKNOWN_UPLOAD,
+)
 
 _BYTES_OF_TOKEN: Final = 24
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from jackfield.app.errors import NO_SPACE, Failure
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.wire.words import NO_SPACE
 
 _BELIEVED: Final = 0.1  # seconds for which free space is not asked for again
 

@@ -8,12 +8,13 @@ from typing import Final, Protocol
 
 import structlog
 
-from jackfield.app.errors import NAME_TAKEN, NO_SPACE, STORAGE_FAILED, SUPERSEDED, Failure
+from jackfield.app.errors import Failure
 from jackfield.handlers.upload import tasks as background
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.uploads.space import Room
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.wire.words import NAME_TAKEN, NO_SPACE, STORAGE_FAILED, SUPERSEDED
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _QUIET: Final = 0.4  # seconds without bytes after which all is made durable

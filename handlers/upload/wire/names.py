@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from jackfield.app.errors import INVALID_NAME, Failure
+from jackfield.app.errors import Failure
+from jackfield.handlers.upload.wire.words import INVALID_NAME
 
 MAX_NAME: Final = 1024  # bytes of UTF-8, the whole path
 MAX_PART: Final = 255  # bytes of UTF-8, between two slashes: what file systems allow

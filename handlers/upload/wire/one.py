@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from jackfield.app.errors import BAD_MESSAGE, INCOMPLETE, NO_CODE, NORMAL, TOO_LARGE, Failure
+from jackfield.app.errors import BAD_MESSAGE, NO_CODE, NORMAL, TOO_LARGE, Failure
 from jackfield.handlers.upload.wire.messages import End, Promise, Restart
+from jackfield.handlers.upload.wire.words import INCOMPLETE
 
 
 class State(Enum):
