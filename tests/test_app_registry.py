@@ -46,7 +46,7 @@ def test_a_handler_is_found_by_its_module_and_class() -> None:
 def test_what_does_not_name_a_class_in_a_module_is_refused(use: str) -> None:
     """The message says what was expected, with an example."""
     with pytest.raises(
-        RegistryError, match="^(expected the name of a handler|there is no handler .* pingpong, upload)"
+        RegistryError, match=r"^(expected the name of a handler|there is no handler .* pingpong, upload)"
     ):
         registry.resolve(use)
 
