@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable
+from functools import partial
 from string import Template
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from jackfield.app.metrics import Metrics
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.stream import Stream
+from jackfield.app.tasks import periodically, supervised
 
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
@@ -43,6 +45,7 @@ class Dispatcher:
         self._heartbeat = heartbeat
         self._lives: dict[Connection, asyncio.Task[None]] = {}
         self._accepting = 0  # admitted, and not yet in `_lives`
+        self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
         self.draining = False
         self._log = structlog.get_logger()
@@ -147,6 +150,7 @@ class Dispatcher:
         finally:
             ended.cancel()  # nothing, unless this task itself was cancelled
             del self._lives[connection]
+            self._pinged.pop(connection, None)
             self._metrics.connections.labels(handler.name).dec()
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
@@ -193,23 +197,24 @@ class Dispatcher:
         aiohttp's own heartbeat cuts peers whose pongs lie unread while a handler is busy. Here any byte
         is life, and time in which we do not read does not count.
         """
-        loop = asyncio.get_running_loop()
-        pinged: dict[Connection, float] = {}
-        while True:
-            await asyncio.sleep(min(self._heartbeat / 4, 1))
-            now = loop.time()
-            for connection in list(self._lives):
-                source = connection.source
-                if connection.transport.is_closing() or not connection.transport.is_reading():
-                    source.heard = now
-                silence = now - source.heard
-                if silence >= 2 * self._heartbeat:
-                    self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
-                    connection.abort()
-                elif silence >= self._heartbeat and pinged.get(connection, 0) <= source.heard:
-                    pinged[connection] = now
-                    await connection.ping()
-            pinged = {connection: when for connection, when in pinged.items() if connection in self._lives}
+        await periodically("liveness", min(self._heartbeat / 4, 1), self._look_at_all)
+
+    async def _look_at_all(self) -> None:
+        for connection in list(self._lives):
+            await supervised("liveness", partial(self._look_at, connection))
+
+    async def _look_at(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        source = connection.source
+        if connection.transport.is_closing() or not connection.transport.is_reading():
+            source.heard = now
+        silence = now - source.heard
+        if silence >= 2 * self._heartbeat:
+            connection.abort()
+            self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
+        elif silence >= self._heartbeat and self._pinged.get(connection, 0) <= source.heard:
+            self._pinged[connection] = now
+            await connection.ping()
 
     # -- the end of the service
 

@@ -20,10 +20,11 @@ from jackfield.app.options import Directory, Duration, HandlerOptions, Size
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.stream import Batch
+from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Size",
+    "Handler", "HandlerOptions", "Kind", "Size", "periodically", "supervised",
 ]  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from jackfield.app import tasks
+
 
 class Metrics:
     """The service's own figures; handlers add theirs to `registry`."""
@@ -14,6 +16,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        registry.register(tasks.FAILURES)
         self.connections = Gauge("jackfield_connections", "Sockets open now", ["handler"], registry=registry)
         self.closes = Counter(
             "jackfield_closes", "Sockets ended, by the code they ended with", ["handler", "code"], registry=registry

@@ -73,9 +73,9 @@ async def test_closes_are_counted_by_code(jackfield_server: JackfieldServer) -> 
             else:
                 opened.write(ending)
             await opened.ended()
-    async with raw(service, "/failing/no_space") as opened:
+    async with raw(service, "/failing/timed_out") as opened:
         await opened.closed()
-    await reached(service, "jackfield_closes_total", "4507", "failing", value=1)
+    await reached(service, "jackfield_closes_total", "4408", "failing", value=1)
     found = await reached(service, "jackfield_connection_seconds_count", "bulk", value=len(codes))
     assert {code: found["jackfield_closes_total", (code, "bulk")] for code in codes} == dict.fromkeys(codes, 1)
 
@@ -102,13 +102,13 @@ async def test_bytes_of_messages_are_counted_both_ways(jackfield_server: Jackfie
 async def test_refusals_are_counted_by_word(jackfield_server: JackfieldServer) -> None:
     """An upgrade that was not admitted, and why."""
     service = await jackfield_server(sections("refusing"), max_connections=1)
-    for word in ("no_space", "unknown_upload", "unknown_upload"):
+    for word in ("too_large", "not_found", "not_found"):
         with pytest.raises(Refusal):
             async with raw(service, f"/refusing/{word}"):
                 pass
     found = await figures(service)
-    assert found["jackfield_refusals_total", ("no_space",)] == 1
-    assert found["jackfield_refusals_total", ("unknown_upload",)] == 2
+    assert found["jackfield_refusals_total", ("too_large",)] == 1
+    assert found["jackfield_refusals_total", ("not_found",)] == 2
 
 
 @asynccontextmanager
