@@ -78,12 +78,13 @@ async def test_a_receipt_is_asked_for_again(outsider: Outsider) -> None:
 
 
 async def test_an_unknown_one_cannot_be_resumed(outsider: Outsider) -> None:
-    """It is `unknown_upload` for that token, and the socket goes on."""
+    """It is `unknown_upload` for that token, and the socket goes on; what can be no token is not echoed."""
     opened = await many(outsider)
-    for token in ("A" * 43, "", "../x", "é"):
+    for token in ("A" * 43, "", "../x", "é", "\ud800", "\udc80", "a" * 60_000):
         await opened.json(type="resume", token=token)
         failed = await opened.message("error")
         assert (failed["code"], failed["status"]) == ("unknown_upload", 404)
+        assert failed.get("token") == (token if token == "A" * 43 else None)
     await send_file(opened, fresh_name(), b"all the same")
 
 

@@ -23,7 +23,7 @@ from jackfield.handlers.upload.store.directory import DirectoryStore
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
-from jackfield.handlers.upload.wire.messages import Promise, parse_promise
+from jackfield.handlers.upload.wire.messages import Promise, parse_creation
 
 _SWEEP: Final = 5.0  # seconds; the bytes of what expired leave the disk within 15
 
@@ -94,7 +94,7 @@ class Upload(Handler):
         except UnicodeDecodeError:
             raise Failure(BAD_REQUEST, "The body is not UTF-8.") from None
         if request.content_type == "application/json":
-            promise = parse_promise(body)
+            promise = parse_creation(body).promise
         elif request.content_type == "text/plain":
             promise = Promise(body, plain=True)
         else:

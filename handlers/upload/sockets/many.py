@@ -23,9 +23,9 @@ from jackfield.handlers.upload.store.contract import Kept
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
-from jackfield.handlers.upload.wire.messages import Create, End, Promise, Receipt, Restart, Resume
+from jackfield.handlers.upload.wire.messages import Creation, End, Promise, Receipt, Restart, Resume, check_token
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Forget
-from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, TOO_MANY_UPLOADS
+from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, TOO_MANY_UPLOADS, UNKNOWN_UPLOAD
 
 _TURN: Final = 16  # small files that are taken before others have their turn: about 2 ms
 
@@ -83,10 +83,10 @@ class ManySocket:
         match item if isinstance(item, Batch) else messages.parse_many(item):
             case Batch() as batch:
                 await self._bytes(batch)
-            case Create(promise):
+            case Creation(promise):
                 await self._begin_or_store(promise)
             case Resume(token):
-                await self._begin(lambda: self._find(token), token)
+                await self._begin(lambda: self._find(token), token if check_token(token) else None)
             case End() | Restart() as message:
                 await self._tell(message)
 
@@ -122,6 +122,8 @@ class ManySocket:
                 return created
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
+        if not check_token(token):
+            raise Failure(UNKNOWN_UPLOAD, "No upload has such a token.")
         return token, await self._uploads.find(token)
 
     async def _begin(
