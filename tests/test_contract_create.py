@@ -11,7 +11,7 @@ from tests.support.outsider import Outsider, content, digest, eventually, fresh_
 NAMES = [
     "a", "data.xml", "a/b/c.txt", "with space.txt", "a b/c d", "é.txt", "日本語/ファイル.bin", "🙂", "-rf",
     "~", "a..b", "a.", "%2e%2e", "C:", "nul", "*?<>|\"'", "x" * 255, "é" * 127,
-    "/".join(["d" * 255] * 4), "\u00a0", "\u2028", "\u200b",
+    "/".join(["d" * 255] * 4), "\u00a0", "\u200b", "\u200d\u200e", "/".join("d" * 33),
 ]  # fmt: skip
 BAD_NAMES = {
     "empty": "", "root": "/", "absolute": "/etc/passwd", "trailing slash": "a/", "double slash": "a//b",
@@ -21,11 +21,14 @@ BAD_NAMES = {
     "nul": "a\0b", "newline": "a\n", "tab": "a\tb", "delete": "a\x7f", "c1": "a\x85b", "nfd": "e\u0301.txt",
     "long part": "x" * 256, "long part in bytes": "é" * 128, "long name": "/".join(["d" * 255] * 4) + "/",
     "one byte too long": "/".join(["d" * 255] * 3 + ["d" * 254]) + "/ab", "compatibility form": "\u212b",
+    "override": "a\u202egpj.exe", "isolate": "a\u2066b", "line separator": "\u2028", "deep": "/".join("d" * 34),
 }  # fmt: skip
 BAD_REQUESTS = {
     "not json": b"{", "empty": b"", "a list": b"[]", "a string": b'"a"', "null": b"null", "no name": b"{}",
     "null name": b'{"name":null}', "number as name": b'{"name":5}', "not utf-8": b'{"name":"\xff"}',
     "utf-16": '{"name":"a"}'.encode("utf-16"), "too deep": b"[" * 100_000, "a fraction": b'{"name":"a","size":1e400}',
+    "a key twice": b'{"name":"a","name":"b"}', "not a number": b'{"name":"a","mtime":NaN}',
+    "short token": b'{"name":"a","token":"a"}', "odd token": b'{"name":"a","token":"\\ud800aaaaaaaaaaaaaaaaaaaaaaaaaa"}',
     **{
         f"size {size}": b'{"name":"a","size":%s}' % size.encode()
         for size in ('"5"', "-1", "1.5", "true", "[]")

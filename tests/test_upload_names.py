@@ -14,6 +14,7 @@ from jackfield.handlers.upload.wire.words import INVALID_NAME
 letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\")
 parts = st.text(letters, min_size=1, max_size=300).map(lambda text: unicodedata.normalize("NFC", text))
 good_parts = parts.filter(lambda part: allowed(part))
+DIRECTIONS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 FIRST = 20  # alternatives that are looked at
 
 
@@ -34,12 +35,16 @@ def by_the_contract(name: str) -> bool:
         and unicodedata.normalize("NFC", name) == name
         and all(1 <= len(piece.encode()) <= 255 for piece in pieces)
         and not any(piece in (".", "..") or piece.startswith((".", " ")) or piece.endswith(" ") for piece in pieces)
-        and not any(character == "\\" or unicodedata.category(character) == "Cc" for character in name)
+        and not any(character == "\\" or unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name)
+        and not any(unicodedata.bidirectional(character) in DIRECTIONS for character in name)
+        and len(pieces) <= 33
     )
 
 
 @given(name=st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    st.text(st.sampled_from("a\u202a\u202e\u2066\u2069\u2028\u2029\u200b\u200d\u200e/"), max_size=6),
+    st.lists(st.just("a"), min_size=30, max_size=36).map("/".join),
     st.text(st.sampled_from("a. /\\\0\x7f\x85e\u0301é\u212b😀"), max_size=12),
     st.lists(parts, max_size=6).map("/".join),
 ))  # fmt: skip
@@ -49,6 +54,7 @@ def by_the_contract(name: str) -> bool:
 @example("/".join(["a" * 204] * 5) + "a")
 @example("e\u0301")
 @example("\x85")
+@example("می\u200cخواهم\u200e.txt")
 def test_a_name_is_allowed_as_the_contract_says(name: str) -> None:
     """Nothing more is refused and nothing less, whatever it is made of."""
     assert allowed(name) is by_the_contract(name)
@@ -61,7 +67,7 @@ def test_a_name_is_allowed_as_the_contract_says(name: str) -> None:
         ("/a", "empty part"), ("a/", "empty part"), ("a//b", "empty part"), (".", "full stop"), ("..", "full stop"),
         ("a/../b", "full stop"), (".incoming/x", "full stop"), ("a/.hidden", "full stop"), (" a", "space"),
         ("a /b", "space"), ("a\\b", "backslash"), ("a\0b", "control"), ("a\nb", "control"), ("a\x7fb", "control"),
-        ("a\udc80", "surrogate"),
+        ("a\udc80", "surrogate"), ("a\u202egpj.exe", "direction"), ("a/b\u2066", "direction"), ("a\u2028b", "line"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_is_wrong(name: str, word: str) -> None:

@@ -10,7 +10,11 @@ from jackfield.handlers.upload.wire.words import INVALID_NAME
 
 MAX_NAME: Final = 1024  # bytes of UTF-8, the whole path
 MAX_PART: Final = 255  # bytes of UTF-8, between two slashes: what file systems allow
+MAX_FOLDERS: Final = 32  # a name may be this deep: each folder costs a descriptor and a sync
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of the category Cc, for good
+# What makes a terminal or a page show another name than the one that is stored: marks that change the direction of
+# the text (embeddings, overrides, isolates), and separators of lines and paragraphs.
+_MISLEADING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
 
 def check_name(name: str) -> None:
@@ -29,6 +33,8 @@ def _fault(name: str) -> str | None:
         return f"The name has {size} bytes; 1 to {MAX_NAME} are allowed."
     if not unicodedata.is_normalized("NFC", name):
         return "The name is not in Unicode's normal form C."
+    if name.count("/") > MAX_FOLDERS:
+        return f"The name has {name.count('/')} folders; {MAX_FOLDERS} are allowed."
     return next((fault for part in name.split("/") if (fault := _part_fault(part))), None)
 
 
@@ -45,6 +51,8 @@ def _part_fault(part: str) -> str | None:
         return "The name has a backslash."
     if _CONTROL.search(part):
         return "The name has a control character."
+    if _MISLEADING.search(part):
+        return "The name has a mark of direction or a line separator."
     return None
 
 
