@@ -54,8 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace) -> int:
     """Run what needs the configuration. Only here is the service imported: other commands start without it."""
-    from jackfield.app.config import ConfigError, load
-
+    try:
+        from jackfield.app.config import ConfigError, load
+    except ModuleNotFoundError as error:
+        print(f"jackfield: {error}: pip install 'jackfield[server]'", file=sys.stderr)
+        return 1
     try:
         run(load(arguments.config))
     except ConfigError as error:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
+import hypothesis
 import pytest
 from playwright.sync_api import Browser
 
@@ -28,6 +29,13 @@ HANDLERS = {
     "roomy": upload("/roomy", max_size="1024TiB"),
 }
 ALLOWED_ORIGIN = "https://app.example"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No example of hypothesis fails because the machine is busy; only the long forms draw new ones in each run."""
+    long = config.getoption("markexpr") == "torture"
+    hypothesis.settings.register_profile("jackfield", deadline=None, derandomize=not long)
+    hypothesis.settings.load_profile("jackfield")
 
 
 @pytest.fixture(scope="session")

@@ -266,11 +266,11 @@ class UploadsAsModelled(Machine):
 
 
 TestModel = UploadsAsModelled.TestCase
-TestModel.settings = settings(max_examples=10, stateful_step_count=30, deadline=None, suppress_health_check=CHECKS)
+TestModel.settings = settings(max_examples=10, stateful_step_count=30, suppress_health_check=CHECKS)
 
 
 @pytest.mark.torture
 class TestModelAtLength(UploadsAsModelled.TestCase):  # type: ignore[misc]
     """The same, for as long as one likes to wait."""
 
-    settings = settings(max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=CHECKS)
+    settings = settings(max_examples=300, stateful_step_count=60, suppress_health_check=CHECKS)
