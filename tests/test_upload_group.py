@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import jackfield.handlers.upload.store.group
-from jackfield.handlers.upload.store.group import Group, Whole
+from jackfield.handlers.upload.store.group import Group, SmallFile
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
@@ -56,6 +56,7 @@ async def test_a_crash_behind_the_intents_is_finished_at_the_start(
         assert [kept and kept.receipt for kept in receipts] == [
             Receipt(one.name, len(one.data), one.sha256) for one in GROUP
         ]
+        assert [kept and kept.promise for kept in receipts] == [one.promise for one in GROUP]
         assert visible(tmp_path) == {one.name: one.data for one in GROUP}
         assert staged(tmp_path) == set()
 
@@ -75,7 +76,7 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
     ("owner", "name", "call", "after"),
     [
         *((Publisher, "give_name", number, after) for number in (1, COUNT // 2, COUNT) for after in (False, True)),
-        *((Group, "_intend_anew", 1, after) for after in (False, True)),
+        *((Group, "_rewrite_journal", 1, after) for after in (False, True)),
         *((Staging, "write_group", 2, after) for after in (False, True)),
         (jackfield.handlers.upload.store.group, "sync_file_system", 2, True),
         (Staging, "part", COUNT + 4, False),
@@ -118,7 +119,7 @@ async def test_a_file_that_only_looks_the_same_is_another_upload_s(
 ) -> None:
     """Name, size and digest are right, but the part is gone and was never linked: there is no receipt of it."""
     publish(tmp_path)
-    again = [Whole(whole(100 + n, "").key, one.name, one.data, one.sha256) for n, one in enumerate(GROUP)]
+    again = [SmallFile(whole(100 + n, "").key, one.promise, one.data, one.sha256) for n, one in enumerate(GROUP)]
     crash(monkeypatch, tmp_path, Publisher, "give_name", group=again)
     (tmp_path / ".incoming" / f"{again[2].key}.part").unlink()
     _, receipts = await after_a_start(tmp_path, group=again)

@@ -672,6 +672,26 @@ async def test_a_receipt_is_kept_for_its_time(place: Place, make: Make) -> None:
         await store.close()
 
 
+@pytest.mark.parametrize("count", [1, 5])
+async def test_a_receipt_keeps_the_promise_that_was_asked_for(place: Place, make: Make, count: int) -> None:
+    """Alone or beside others, also after a restart: so that the same request can be told from another one."""
+    store, keys = place.store(), [new_key() for _ in range(count)]
+    await store.open()
+    asked = {key: Promise("a.txt", number + 1, digest(bytes(number + 1))) for number, key in enumerate(keys)}
+    asked[keys[0]] = Promise("a.txt", plain=True)
+    parts = [await make(store, key, promise) for key, promise in asked.items()]
+    for number, part in enumerate(parts):
+        await part.attach()
+        await write(part, bytes(number + 1))
+    receipts = await asyncio.gather(*(part.publish([]) for part in parts))
+    again, _ = await reopened(place, store)
+    for key, receipt in zip(keys, receipts, strict=True):
+        kept = await again.receipt(key)
+        assert kept is not None
+        assert (kept.promise, kept.receipt) == (asked[key], receipt)
+    await again.close()
+
+
 async def test_sweeping_touches_nothing_that_is_open(place: Place, store: Store, make: Make) -> None:
     """Neither parts that are attached nor those that are not, nor receipts that are kept."""
     stored = new_key()

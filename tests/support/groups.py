@@ -8,11 +8,11 @@ import pytest
 
 from jackfield.handlers.upload.store.contract import Found, Kept
 from jackfield.handlers.upload.store.directory import DirectoryStore
-from jackfield.handlers.upload.store.group import GroupPublisher, Whole
+from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.wire.messages import Receipt
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 
 COUNT = 8
 NAMES = [f"d{number % 2}/{number}.txt" for number in range(COUNT)]
@@ -22,16 +22,17 @@ class Stop(BaseException):
     """The crash: nothing that is written after it happens."""
 
 
-def whole(number: int, name: str) -> Whole:
+def whole(number: int, name: str) -> SmallFile:
     """A small file with a key of its own."""
     data = f"file {number}".encode() * number
-    return Whole(hashlib.sha256(b"%d" % number).hexdigest(), name, data, hashlib.sha256(data).hexdigest())
+    key, digest = (hashlib.sha256(each).hexdigest() for each in (b"%d" % number, data))
+    return SmallFile(key, Promise(name, len(data)), data, digest)
 
 
 GROUP = [whole(number, name) for number, name in enumerate(NAMES)]
 
 
-def publish(folder: Path, policy: Policy = "rename", group: list[Whole] | None = None) -> list[Receipt | Exception]:
+def publish(folder: Path, policy: Policy = "rename", group: list[SmallFile] | None = None) -> list[Receipt | Exception]:
     """One group in a directory of its own."""
     staging = Staging(folder)
     staging.open()
@@ -44,7 +45,7 @@ def publish(folder: Path, policy: Policy = "rename", group: list[Whole] | None =
 
 
 async def after_a_start(
-    folder: Path, policy: Policy = "rename", group: list[Whole] | None = None
+    folder: Path, policy: Policy = "rename", group: list[SmallFile] | None = None
 ) -> tuple[list[Found], list[Kept | None]]:
     """What a new store finds: the open uploads, and each file's receipt."""
     store = DirectoryStore(folder, policy, 1000, 1000)

@@ -31,7 +31,7 @@ class Disk:
 
     dial: Dial
     parts: dict[str, Durable] = field(default_factory=dict)
-    receipts: dict[str, tuple[Receipt, float]] = field(default_factory=dict)
+    receipts: dict[str, tuple[Receipt, float, Promise]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     holder: object = None
@@ -120,7 +120,7 @@ class MemoryPart:
         self._disk.dial.step("name")
         # One assignment after the other, and nothing that could fail between them: on this disk that is one step.
         self._disk.files[receipt.name] = bytes(self._data)
-        self._disk.receipts[self._key] = receipt, time.time()
+        self._disk.receipts[self._key] = receipt, time.time(), self._promise
         self._disk.parts.pop(self._key, None)
         return receipt
 
@@ -176,9 +176,11 @@ class MemoryStore:
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
-        receipt, since = self.disk.receipts.get(key, (None, 0.0))
+        if key not in self.disk.receipts:
+            return None
+        receipt, since, promise = self.disk.receipts[key]
         until = since + self._receipts_kept
-        return Kept(receipt, until) if receipt is not None and until > time.time() else None
+        return Kept(receipt, until, promise) if until > time.time() else None
 
     def forget(self, key: str) -> None:
         """See the contract."""
@@ -194,6 +196,6 @@ class MemoryStore:
     async def sweep(self) -> None:
         """See the contract."""
         now = time.time()
-        old = [key for key, (_, since) in self.disk.receipts.items() if since + self._receipts_kept <= now]
+        old = [key for key, (_, since, _) in self.disk.receipts.items() if since + self._receipts_kept <= now]
         for key in old:
             del self.disk.receipts[key]

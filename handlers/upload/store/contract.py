@@ -23,10 +23,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A receipt, and when it will be dropped."""
+    """A receipt, when it will be dropped, and the promise that was asked for when the upload was created."""
 
     receipt: Receipt
     until: float  # seconds since 1970
+    promise: Promise
 
 
 class Part(Protocol):

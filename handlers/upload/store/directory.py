@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from jackfield.app.errors import CannotStart
 from jackfield.handlers.upload.store.contract import Found, Kept
-from jackfield.handlers.upload.store.group import GroupPublisher, Whole
+from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
 from jackfield.handlers.upload.store.part import DirectoryPart
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.receipts import Receipts
-from jackfield.handlers.upload.store.records import Manifest
+from jackfield.handlers.upload.store.records import Manifest, Stored
 from jackfield.handlers.upload.store.recovery import Recovery
 from jackfield.handlers.upload.store.small import Grouping, SmallPart
 from jackfield.handlers.upload.store.staging import Staging
@@ -104,7 +104,7 @@ class DirectoryStore:
         self._open.add(key)
         return SmallPart(key, promise, self._grouping, lambda: self.create(key, promise))
 
-    async def _publish_group(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
+    async def _publish_group(self, group: Sequence[SmallFile]) -> list[Receipt | Exception]:
         results: list[Receipt | Exception] = await self._run(self._groups.publish, group)
         return results
 
@@ -115,11 +115,13 @@ class DirectoryStore:
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
-        found: tuple[Receipt, float] | None = await self._run(self._receipts.find, key)
+        found: tuple[Stored, float] | None = await self._run(self._receipts.find, key)
         if found is None:
             return None
-        until = found[1] + self._receipts_kept
-        return Kept(found[0], until + self._ahead()) if until > self._staging.now() else None
+        stored, until = found[0], found[1] + self._receipts_kept
+        if until <= self._staging.now():
+            return None
+        return Kept(stored.receipt, until + self._ahead(), stored.asked)
 
     async def taken(self, name: str) -> bool:
         """See the contract."""

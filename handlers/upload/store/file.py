@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from bitarray import bitarray
 
-from jackfield.handlers.upload.store.records import Proof
+from jackfield.handlers.upload.store.records import Checkpoint
 
 _PIECES: Final = 1024  # IOV_MAX of Linux: pieces that one call takes
 _READ: Final = 1024 * 1024
@@ -34,33 +34,33 @@ class Damaged(OSError):
 
 
 @dataclass(slots=True)
-class Knowledge:
+class DigestState:
     """What is known of a part's bytes; it outlives the closing of the file, so that coming back costs no reading.
 
     `digest` is of the first `hashed` bytes. It is replaced and never updated, so that who has taken it may
-    use it in any thread: a copy of one that is being updated would wait until that is done. `mark` tells
-    what the file looked like after our own last touch. `proof` is what must be found when bytes that were
+    use it in any thread: a copy of one that is being updated would wait until that is done. `stat_signature` tells
+    what the file looked like after our own last touch. `checkpoint` is what must be found when bytes that were
     digested before are read again.
     """
 
     digest: Any = field(default_factory=hashlib.sha256)
     hashed: int = 0
-    mark: tuple[int, int, int] | None = None  # inode, size, modification time in nanoseconds
-    proof: Proof | None = None
+    stat_signature: tuple[int, int, int] | None = None  # inode, size, modification time in nanoseconds
+    checkpoint: Checkpoint | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)  # a batch is digested beside the looking
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Somebody may have written to the file: all is read again, and must be what it was."""
         with self.lock:
-            if self.proof is None or self.proof.size <= self.hashed:
-                self.proof = Proof(self.hashed, self.digest.hexdigest()) if self.hashed else None
+            if self.checkpoint is None or self.checkpoint.size <= self.hashed:
+                self.checkpoint = Checkpoint(self.hashed, self.digest.hexdigest()) if self.hashed else None
             self.digest, self.hashed = hashlib.sha256(), 0
 
-    def forget_from(self, size: int, proof: Proof | None) -> None:
-        """The file was cut to `size` bytes, of which `proof` tells."""
-        if self.hashed > size or (self.proof is not None and self.proof.size > size):
+    def forget_from(self, size: int, checkpoint: Checkpoint | None) -> None:
+        """The file was cut to `size` bytes, of which `checkpoint` tells."""
+        if self.hashed > size or (self.checkpoint is not None and self.checkpoint.size > size):
             self.digest, self.hashed = hashlib.sha256(), 0
-            self.proof = proof if proof is not None and proof.size <= size else None
+            self.checkpoint = checkpoint if checkpoint is not None and checkpoint.size <= size else None
 
 
 class HashingFile(FileIO):
@@ -70,17 +70,17 @@ class HashingFile(FileIO):
     seconds, 2 where the machine has to get them from its host, and as much again in the kernel's own threads;
     the disk takes it from where it lies for 0.06, and a sync has next to nothing left to do.
 
-    `known.hashed` lags behind `offset` where bytes were not written by us; `catch_up` reads them.
+    `state.hashed` lags behind `offset` where bytes were not written by us; `catch_up` reads them.
     """
 
-    def __init__(self, path: Path, offset: int, known: Knowledge) -> None:
+    def __init__(self, path: Path, offset: int, state: DigestState) -> None:
         super().__init__(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b")
         self._path = path
         self._flags = fcntl.fcntl(self.fileno(), fcntl.F_GETFL)
         self._direct = False  # what is written now goes past the cache
         self._takes_direct = True  # until the file system says that it does not
         self.offset = offset
-        self.known = known
+        self.state = state
         self.failed = False  # it takes no more bytes
 
     # -- whether it is ours alone
@@ -91,12 +91,12 @@ class HashingFile(FileIO):
         One fstat tells of a file that is changed, deleted or replaced. One that is moved away is found by `stay`.
         """
         found = self._look()
-        if found != self.known.mark:
+        if found != self.state.stat_signature:
             if found[1] < self.offset:
                 raise Damaged("The part file is shorter than it was")
-            if self.known.mark is not None:
-                self.known.doubt()
-            self.known.mark = found
+            if self.state.stat_signature is not None:
+                self.state.invalidate()
+            self.state.stat_signature = found
 
     def stay(self) -> None:
         """Raises Damaged where the file does not stand under its name any more."""
@@ -132,23 +132,23 @@ class HashingFile(FileIO):
                 os.ftruncate(self.fileno(), start)
             raise
         finally:
-            self.known.mark = self._look()
+            self.state.stat_signature = self._look()
 
     def digest(self, views: Sequence[memoryview], start: int) -> Any:
         """The digest of all bytes to the end of these, which begin at `start`; None where some are still to be read."""
-        known = self.known
-        with known.lock:
-            if known.hashed != start:
+        state = self.state
+        with state.lock:
+            if state.hashed != start:
                 return None
-            before = known.digest
+            before = state.digest
         digest, end = before.copy(), start
         for view in views:
             digest.update(view)
             end += len(view)
-        with known.lock:
-            if known.digest is not before:  # meanwhile the file was found changed: all is read again
+        with state.lock:
+            if state.digest is not before:  # meanwhile the file was found changed: all is read again
                 return None
-            known.digest, known.hashed = digest, end
+            state.digest, state.hashed = digest, end
         return digest
 
     def _write(self, views: Sequence[memoryview]) -> int:
@@ -183,31 +183,31 @@ class HashingFile(FileIO):
         """Cut off what stands behind `offset`: a write that failed, or bytes that are not trusted any more."""
         if os.fstat(self.fileno()).st_size > self.offset:
             os.ftruncate(self.fileno(), self.offset)
-            self.known.mark = self._look()
+            self.state.stat_signature = self._look()
 
     # -- reading
 
     def catch_up(self) -> str:
         """The digest of all bytes, reading those that were not digested when they were written."""
-        known = self.known
-        digest = known.digest.copy()
+        state = self.state
+        digest = state.digest.copy()
         self._go(direct=False)
-        while known.hashed < self.offset:
-            block = os.pread(self.fileno(), self._next_read(), known.hashed)
+        while state.hashed < self.offset:
+            block = os.pread(self.fileno(), self._next_read(), state.hashed)
             if not block:
                 raise Damaged("The part file is shorter than it was")
             digest.update(block)
-            known.digest, known.hashed = digest, known.hashed + len(block)
-            if known.proof is not None and known.hashed == known.proof.size:
-                if digest.hexdigest() != known.proof.sha256:
+            state.digest, state.hashed = digest, state.hashed + len(block)
+            if state.checkpoint is not None and state.hashed == state.checkpoint.size:
+                if digest.hexdigest() != state.checkpoint.sha256:
                     raise Damaged("The part file was changed by somebody else")
-                known.proof = None
+                state.checkpoint = None
         return str(digest.hexdigest())
 
     def _next_read(self) -> int:
         """Bytes to read: not past what can be compared."""
-        proof, hashed = self.known.proof, self.known.hashed
-        end = self.offset if proof is None or proof.size > self.offset else proof.size
+        checkpoint, hashed = self.state.checkpoint, self.state.hashed
+        end = self.offset if checkpoint is None or checkpoint.size > self.offset else checkpoint.size
         return min(_READ, end - hashed)
 
     def verify(self) -> str:

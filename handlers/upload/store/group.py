@@ -16,7 +16,7 @@ from jackfield.handlers.upload.store.publish import Publisher
 from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.records import Member
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.wire.messages import Receipt
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 
 _FEW: Final = 4
 """Files below which each is stored for itself: syncing the file system pays for everybody's bytes."""
@@ -25,25 +25,30 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class SmallFile:
     """A small file, verified, in memory."""
 
     key: str
-    name: str
+    promise: Promise
     data: bytes
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """The name that was asked for."""
+        return self.promise.name
 
 
 class _File:
     """One of a group on its way; `result` is what it has come to so far."""
 
-    __slots__ = ("fd", "inode", "result", "whole")
+    __slots__ = ("fd", "inode", "result", "small")
 
-    def __init__(self, whole: Whole) -> None:
-        self.whole = whole
+    def __init__(self, small: SmallFile) -> None:
+        self.small = small
         self.fd = -1  # of its part, once there is one
         self.inode = 0
-        self.result: Receipt | Exception = Receipt(whole.name, len(whole.data), whole.sha256)
+        self.result: Receipt | Exception = Receipt(small.name, len(small.data), small.sha256)
 
 
 class GroupPublisher:
@@ -57,7 +62,7 @@ class GroupPublisher:
         self._receipts = receipts
         self._observe = observe
 
-    def publish(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
+    def publish(self, group: Sequence[SmallFile]) -> list[Receipt | Exception]:
         """Make each file safe: the steps of `Publisher.publish`, taken for all together.
 
         1. Write the bytes, and one file for the whole group that tells what is intended: names, sizes, digests.
@@ -71,17 +76,17 @@ class GroupPublisher:
         Where there are few, they take these steps one after the other.
         """
         if len(group) < _FEW or not _SYNCFS_TELLS:
-            return [result for whole in group for result in self._publish([whole])]
+            return [result for small in group for result in self._publish([small])]
         return self._publish(group)
 
-    def _publish(self, group: Sequence[Whole]) -> list[Receipt | Exception]:
+    def _publish(self, group: Sequence[SmallFile]) -> list[Receipt | Exception]:
         steps = Group(self._staging, self._publisher, group, self._observe)
         try:
             results = steps.publish()
         finally:
             steps.close()
         pairs = zip(group, results, strict=True)
-        stored = [whole.key for whole, result in pairs if isinstance(result, Receipt)]
+        stored = [small.key for small, result in pairs if isinstance(result, Receipt)]
         if len(group) > 1 and stored:
             self._receipts.add(group[0].key, stored)
         return results
@@ -91,15 +96,15 @@ class Group:
     """One group on its way. It is named by the key of its first file."""
 
     def __init__(
-        self, staging: Staging, publisher: Publisher, group: Sequence[Whole], observe: Callable[[float], None]
+        self, staging: Staging, publisher: Publisher, group: Sequence[SmallFile], observe: Callable[[float], None]
     ) -> None:
         self._staging = staging
         self._publisher = publisher
         self._observe = observe
-        self._files = [_File(whole) for whole in group]
+        self._files = [_File(small) for small in group]
         self._alone = len(group) == 1
         self._key = group[0].key
-        self._intents = staging.group(self._key)
+        self._journal = staging.group(self._key)
 
     def publish(self) -> list[Receipt | Exception]:
         """Take the steps; what each file has come to."""
@@ -114,18 +119,18 @@ class Group:
         return [file.result for file in self._files]
 
     def _each(self, step: Callable[[_File], None]) -> None:
-        for file in self._well():
+        for file in self._alive():
             try:
                 step(file)
             except (Failure, OSError) as error:
                 file.result = error
 
-    def _well(self) -> list[_File]:
+    def _alive(self) -> list[_File]:
         return [file for file in self._files if isinstance(file.result, Receipt)]
 
     def _together(self, step: Callable[[], None]) -> None:
         """Where it fails nothing is believed: every file of the group has failed, and no name stays."""
-        files = self._well()
+        files = self._alive()
         if not files:
             return
         try:
@@ -138,35 +143,37 @@ class Group:
     # -- the steps
 
     def _stage(self, file: _File) -> None:
-        file.fd = self._staging.write_part(file.whole.key, file.whole.data, sync=self._alone)
+        file.fd = self._staging.write_part(file.small.key, file.small.data, sync=self._alone)
         file.inode = os.fstat(file.fd).st_ino
 
     def _intend(self) -> None:
-        self._staging.write_group(self._intents, self._members(), sync=self._alone)
+        self._staging.write_group(self._journal, self._members(), sync=self._alone)
         self._sync([self._staging.folder])
 
     def _members(self) -> list[Member]:
         return [
-            Member(file.whole.key, file.inode, file.result) for file in self._files if isinstance(file.result, Receipt)
+            Member(file.small.key, file.inode, file.result, file.small.promise)
+            for file in self._files
+            if isinstance(file.result, Receipt)
         ]
 
     def _link(self, file: _File, folders: Folders) -> None:
-        whole = file.whole
-        name = self._publisher.give_name(whole.key, file.fd, folders.of(whole.name), whole.name)
-        if name != whole.name:
-            file.result = Receipt(name, len(whole.data), whole.sha256)
+        small = file.small
+        name = self._publisher.give_name(small.key, file.fd, folders.of(small.name), small.name)
+        if name != small.name:
+            file.result = Receipt(name, len(small.data), small.sha256)
 
     def _make_names_safe(self, intended: Sequence[Member]) -> None:
         members = self._members()
         if members != intended:
-            self._intend_anew(members)
+            self._rewrite_journal(members)
         self._sync(self._folders(members))
 
-    def _intend_anew(self, members: Sequence[Member]) -> None:
+    def _rewrite_journal(self, members: Sequence[Member]) -> None:
         """In one step, and durable before it: files that have their names must never be without their intents."""
-        new = self._intents.with_name(f"{self._intents.name}.new")
+        new = self._journal.with_name(f"{self._journal.name}.new")
         self._staging.write_group(new, members, sync=True)
-        os.replace(new, self._intents)
+        os.replace(new, self._journal)
 
     def _folders(self, members: Sequence[Member]) -> list[Path]:
         """All that a new entry may have been made in: from the target directory down, and staging."""
@@ -186,23 +193,23 @@ class Group:
 
     def _conclude(self) -> None:
         """Of one that is alone it is a receipt like any other."""
-        os.replace(self._intents, (self._staging.receipt if self._alone else self._staging.receipts)(self._key))
+        os.replace(self._journal, (self._staging.receipt if self._alone else self._staging.receipts)(self._key))
 
     # -- what is left
 
     def _take_back(self, file: _File) -> None:
         if isinstance(file.result, Receipt):
-            self._publisher.take_back(file.whole.key, file.result.name, file.fd)
+            self._publisher.take_back(file.small.key, file.result.name, file.fd)
 
     def _clean(self) -> None:
         """The sweep removes what cannot be removed here."""
-        if not self._well():
+        if not self._alive():
             with contextlib.suppress(OSError):
-                self._intents.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
         for file in self._files:
             if file.fd >= 0:
                 with contextlib.suppress(OSError):
-                    self._staging.part(file.whole.key).unlink(missing_ok=True)
+                    self._staging.part(file.small.key).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the parts."""

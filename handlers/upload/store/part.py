@@ -15,9 +15,9 @@ from aiofiles.threadpool import wrap
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload import tasks as background
-from jackfield.handlers.upload.store.file import Damaged, HashingFile, Knowledge
+from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFile
 from jackfield.handlers.upload.store.publish import NotSynced, Publisher
-from jackfield.handlers.upload.store.records import Manifest, Proof
+from jackfield.handlers.upload.store.records import Checkpoint, Manifest
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.store.strand import Strand
 from jackfield.handlers.upload.wire.messages import Receipt
@@ -63,7 +63,7 @@ class DirectoryPart:
         self.offset = manifest.durable
         self.durable = manifest.durable
         self._begun = self.offset  # bytes that are written, or on their way to the disk
-        self._known = Knowledge(proof=manifest.proof)
+        self._state = DigestState(checkpoint=manifest.checkpoint)
         self._digest: Any = None  # of the first `offset` bytes, where it is known
 
     # -- having it open
@@ -99,25 +99,25 @@ class DirectoryPart:
             raise Damaged("The part file is not what it was")
         if found.st_nlink > 1:  # under another name it is not ours to change
             self._staging.renew_part(self._key, self.offset)
-            self._known.doubt()
-            self._known.mark = None
-        file = HashingFile(path, self.offset, self._known)
+            self._state.invalidate()
+            self._state.stat_signature = None
+        file = HashingFile(path, self.offset, self._state)
         try:
             file.look()
             file.trim()
         except OSError:
             file.close()
             raise
-        self._known.forget_from(self.offset, self._manifest.proof)
+        self._state.forget_from(self.offset, self._manifest.checkpoint)
         return file
 
     async def _catch_up(self) -> str | None:
         file = self._file
         assert file is not None
-        if not self.offset or self.offset - self._known.hashed > _REHASH_AT_ONCE:
+        if not self.offset or self.offset - self._state.hashed > _REHASH_AT_ONCE:
             return None
         digest: str = await self._run(file.catch_up)
-        self._digest = self._known.digest
+        self._digest = self._state.digest
         return digest
 
     async def detach(self) -> None:
@@ -180,8 +180,8 @@ class DirectoryPart:
             self._unsynced = True
             raise
         # Where the digest is not known the word of an earlier one stands: it is of fewer bytes.
-        proof = self._manifest.proof if digest is None else Proof(offset, digest.hexdigest())
-        await self._save(replace(self._manifest, durable=offset, proof=proof, whole=None))
+        checkpoint = self._manifest.checkpoint if digest is None else Checkpoint(offset, digest.hexdigest())
+        await self._save(replace(self._manifest, durable=offset, checkpoint=checkpoint, complete=None))
 
     async def _save(self, manifest: Manifest) -> None:
         """The bytes are safe: now the word of it."""
@@ -202,8 +202,8 @@ class DirectoryPart:
     async def _forget(self) -> None:
         # The word that nothing is durable goes first: a crash between the two leaves nothing half believed.
         self._damaged = True
-        await self._save(replace(self._manifest, durable=0, proof=None, whole=None))
-        self.offset, self._digest, self._known = 0, None, Knowledge()
+        await self._save(replace(self._manifest, durable=0, checkpoint=None, complete=None))
+        self.offset, self._digest, self._state = 0, None, DigestState()
         await self._close()
         await self._run(self._staging.renew_part, self._key, 0)
         self._damaged = self._unsynced = False
@@ -235,7 +235,9 @@ class DirectoryPart:
             raise
         except (Failure, OSError):
             # It may stand written down that the file is whole. It is not: more bytes may come.
-            await self._save(replace(self._manifest, durable=self.offset, proof=Proof(self.offset, digest), whole=None))
+            await self._save(
+                replace(self._manifest, durable=self.offset, checkpoint=Checkpoint(self.offset, digest), complete=None)
+            )
             raise
         self.durable = self.offset  # a sync that has waited for its turn has nothing to do
         return receipt

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.folders import FOLDER, Folders
-from jackfield.handlers.upload.store.records import Manifest, Proof
+from jackfield.handlers.upload.store.records import Checkpoint, Manifest, Stored
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Receipt
 from jackfield.handlers.upload.wire.names import alternatives
@@ -19,7 +19,7 @@ from jackfield.handlers.upload.wire.words import NAME_TAKEN
 
 Policy = Literal["rename", "reject", "replace"]
 
-_WORTH_A_WORD: Final = 16 * 1024 * 1024
+_CHECKPOINT_MIN: Final = 16 * 1024 * 1024
 """Bytes of a file whose digest is written down before it is published: reading it again would take long."""
 
 
@@ -51,16 +51,16 @@ class Publisher:
         """
         self._sync(fd)
         found = os.fstat(fd)
-        if found.st_size >= _WORTH_A_WORD:
-            proof = Proof(found.st_size, digest)
-            whole = Manifest(manifest.promise, proof.size, self._staging.now(), proof, found.st_mtime_ns)
-            self._staging.save(key, whole)
+        if found.st_size >= _CHECKPOINT_MIN:
+            checkpoint = Checkpoint(found.st_size, digest)
+            complete = Manifest(manifest.promise, checkpoint.size, self._staging.now(), checkpoint, found.st_mtime_ns)
+            self._staging.save(key, complete)
         with Folders(self._staging.directory) as folders:
             name = self.give_name(key, fd, folders.of(manifest.promise.name), manifest.promise.name)
             try:
                 # All of them: another upload may have made one a moment ago, and not have synced it yet.
                 folders.sync()
-                return self.conclude(key, Receipt(name, found.st_size, digest))
+                return self.conclude(key, Stored(Receipt(name, found.st_size, digest), manifest.promise))
             except OSError:
                 self.take_back(key, name, fd)
                 raise
@@ -85,12 +85,12 @@ class Publisher:
             if self._policy != "replace" and os.path.samestat(os.lstat(place), os.fstat(fd)):
                 place.unlink()
 
-    def conclude(self, key: str, receipt: Receipt) -> Receipt:
+    def conclude(self, key: str, stored: Stored) -> Receipt:
         """The last two steps, of a file whose name is durable."""
-        self._staging.save_receipt(key, receipt)
+        self._staging.save_receipt(key, stored)
         with suppress(OSError):  # the promise is kept already; start-up and the sweep remove what is left
             self._staging.remove(key)
-        return receipt
+        return stored.receipt
 
     def taken(self, name: str) -> bool:
         """Whether `name` could not be published as things stand: the policy, or a folder where a file is needed."""

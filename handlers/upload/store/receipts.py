@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from jackfield.handlers.upload.store.records import Stored
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.wire.messages import Receipt
 
 _BEGINNING: Final = 8  # bytes of a key that are remembered; the whole key is in the file
 
@@ -36,7 +36,7 @@ class Receipts:
         """That file is gone."""
         self._groups.pop(group, None)
 
-    def find(self, key: str) -> tuple[Receipt, float] | None:
+    def find(self, key: str) -> tuple[Stored, float] | None:
         """The receipt, and since when it is kept (seconds since 1970, by the clock of staging). Raises OSError."""
         found = self._staging.load_receipt(key)
         if found is not None:
@@ -48,7 +48,7 @@ class Receipts:
                 with suppress(FileNotFoundError):
                     for member in self._staging.read_group(path):
                         if member.key == key:
-                            return member.receipt, path.lstat().st_mtime
+                            return Stored(member.receipt, member.asked), path.lstat().st_mtime
         return None
 
 

@@ -4,13 +4,13 @@ A power cut, a failing disk or a stranger may have left anything there. Whatever
 write is a ValueError: nothing in it is used, and above all no name that leads out of the directory.
 """
 
-import json
-import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
@@ -19,80 +19,111 @@ from jackfield.handlers.upload.wire.names import check_name
 LARGEST: Final = 64 * 1024  # bytes of such a file; what is larger is none
 LARGEST_GROUP: Final = 1024 * 1024  # bytes of one that tells of a whole group
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_KEYS: Final = re.compile(rb'^\{"key": "([0-9a-f]{64})"', re.MULTILINE)
-_QUOTE: Final = json.JSONEncoder().encode
+_KEYS: Final = re.compile(rb'^\{"key":"([0-9a-f]{64})"', re.MULTILINE)
+
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Count = Annotated[int, Field(ge=0)]
+
+
+def _sound(said: Promise) -> Promise:
+    """What a client may say: `wire.messages` checks what comes from the network, this what comes from the disk."""
+    try:
+        check_name(said.name)
+    except Failure as failure:
+        raise ValueError(failure.detail) from None
+    if said.size is not None and said.size < 0:
+        raise ValueError("a negative size")
+    if said.sha256 is not None and not _DIGEST.fullmatch(said.sha256):
+        raise ValueError("no digest")
+    return said
+
+
+def _sound_receipt(given: Receipt) -> Receipt:
+    _sound(Promise(given.name, given.size, given.sha256))
+    return given
+
+
+_Promise = Annotated[Promise, AfterValidator(_sound)]
+_Receipt = Annotated[Receipt, AfterValidator(_sound_receipt)]
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Checkpoint:
     """The first `size` bytes of a part have this digest: they are not what was written if they have another."""
 
-    size: int
-    sha256: str
+    size: _Count
+    sha256: _Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of an open upload. `durable` bytes are trusted, `touched` is when that was last said.
+    """What is known of an open upload.
 
-    `whole` is the modification time of the part in nanoseconds, and there from the moment that the whole
-    file is verified, durable, and proved by `proof`: then a start-up finishes what a crash interrupted.
+    `durable` bytes are trusted. `touched` is when that was last written, in seconds since 1970 by the clock of
+    staging. `complete` is the modification time of the part in nanoseconds; it is set once the whole file is verified,
+    durable, and proved by `checkpoint`: from then on a start-up finishes what a crash interrupted.
     """
 
-    promise: Promise
-    durable: int
-    touched: float  # seconds since 1970, by the clock of staging
-    proof: Proof | None = None
-    whole: int | None = None
+    promise: _Promise
+    durable: _Count
+    touched: Annotated[float, Field(allow_inf_nan=False)]
+    checkpoint: Checkpoint | None = None
+    complete: _Count | None = None
 
     def proved(self, size: int) -> str | None:
         """The digest that a file of `size` bytes must have; None where none is known."""
-        return self.proof.sha256 if self.proof is not None and self.proof.size == size else None
+        return self.checkpoint.sha256 if self.checkpoint is not None and self.checkpoint.size == size else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A receipt, and the promise that was asked for when the upload was created."""
+
+    receipt: _Receipt
+    asked: _Promise
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A small file that is, or will be, published with others: its bytes are in the file with this inode."""
 
-    key: str
-    inode: int
-    receipt: Receipt
+    key: _Digest
+    inode: _Count
+    receipt: _Receipt
+    asked: _Promise
 
 
-def write_record(record: Manifest | Receipt) -> bytes:
+_MANIFEST: Final = TypeAdapter(Manifest)
+_STORED: Final = TypeAdapter(Stored)
+_MEMBER: Final = TypeAdapter(Member)
+
+
+def write_manifest(manifest: Manifest) -> bytes:
     """What stands in its file."""
-    return json.dumps(asdict(record)).encode()
+    return _MANIFEST.dump_json(manifest)
 
 
 def read_manifest(data: bytes) -> Manifest:
     """Raises ValueError where it is rubbish."""
-    fields = _object(_parse(data))
-    promise = _promise(_object(fields.get("promise")))
-    durable, proof, whole = _count(fields.get("durable")), fields.get("proof"), fields.get("whole")
-    if promise.size is not None and durable > promise.size:
+    manifest = _MANIFEST.validate_json(data, strict=True)
+    if manifest.promise.size is not None and manifest.durable > manifest.promise.size:
         raise ValueError("more bytes than were promised")
-    return Manifest(
-        promise,
-        durable,
-        _time(fields.get("touched")),
-        None if proof is None else _proof(_object(proof)),
-        None if whole is None else _count(whole),
-    )
+    return manifest
 
 
-def read_receipt(data: bytes) -> Receipt:
+def write_stored(stored: Stored) -> bytes:
+    """What stands in its file."""
+    return _STORED.dump_json(stored)
+
+
+def read_stored(data: bytes) -> Stored:
     """Raises ValueError where it is rubbish."""
-    fields = _object(_parse(data))
-    return Receipt(_name(fields.get("name")), _count(fields.get("size")), _digest(fields.get("sha256")))
+    return _STORED.validate_json(data, strict=True)
 
 
 def write_group(members: Iterable[Member]) -> bytes:
-    """A line for each of them. One line alone is a receipt as `read_receipt` knows it."""
-    return "".join(
-        f'{{"key": "{member.key}", "inode": {member.inode}, "name": {_QUOTE(member.receipt.name)}, '
-        f'"size": {member.receipt.size}, "sha256": "{member.receipt.sha256}"}}\n'
-        for member in members
-    ).encode()
+    """A line for each of them. One line alone is what `read_stored` reads, too."""
+    return b"".join(_MEMBER.dump_json(member) + b"\n" for member in members)
 
 
 def read_group(data: bytes) -> list[Member]:
@@ -107,68 +138,9 @@ def read_group(data: bytes) -> list[Member]:
 def _member(line: bytes) -> Member:
     if not line.endswith(b"\n"):
         raise ValueError("torn")
-    fields = _object(_parse(line))
-    receipt = Receipt(_name(fields.get("name")), _count(fields.get("size")), _digest(fields.get("sha256")))
-    return Member(_digest(fields.get("key")), _count(fields.get("inode")), receipt)
+    return _MEMBER.validate_json(line, strict=True)
 
 
 def keys_of_group(data: bytes) -> list[str]:
     """The keys in it, in the order of the lines, without looking at the rest of them: a start-up has many to read."""
     return [key.decode() for key in _KEYS.findall(data)]
-
-
-def _promise(fields: dict[str, Any]) -> Promise:
-    size, sha256, plain = fields.get("size"), fields.get("sha256"), fields.get("plain")
-    if not isinstance(plain, bool):
-        raise ValueError("plain or not?")  # noqa: TRY004 - callers wait for one kind of exception
-    return Promise(
-        _name(fields.get("name")),
-        None if size is None else _count(size),
-        None if sha256 is None else _digest(sha256),
-        plain,
-    )
-
-
-def _proof(fields: dict[str, Any]) -> Proof:
-    return Proof(_count(fields.get("size")), _digest(fields.get("sha256")))
-
-
-def _parse(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("too deep") from None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise ValueError("no object")
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("no name")  # noqa: TRY004 - likewise
-    try:
-        check_name(value)
-    except Failure as failure:
-        raise ValueError(failure.detail) from None
-    return value
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError("no count")
-
-
-def _time(value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise ValueError("no time")
-
-
-def _digest(value: Any) -> str:
-    if isinstance(value, str) and _DIGEST.fullmatch(value):
-        return value
-    raise ValueError("no digest")

@@ -15,7 +15,7 @@ import structlog
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.folders import Folders, sync_folder
 from jackfield.handlers.upload.store.publish import Publisher
-from jackfield.handlers.upload.store.records import Manifest, Member
+from jackfield.handlers.upload.store.records import Manifest, Member, Stored
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Receipt
 
@@ -69,7 +69,7 @@ class Recovery:
                 name = None
             if name is not None:
                 self._sync_folders(name)
-                self._staging.save_receipt(key, Receipt(name, intent.size, intent.sha256))
+                self._staging.save_receipt(key, Stored(Receipt(name, intent.size, intent.sha256), member.asked))
                 log.info("upload.stored", upload=key[:12], name=name, recovered=True)
         self._staging.remove(key)
         return True
@@ -114,14 +114,14 @@ class Recovery:
                 return None
             # Somebody has given it a name elsewhere: that file is not ours to change any more.
             self._staging.renew_part(key, manifest.durable)
-        elif manifest.whole is not None and self._is_whole(key, manifest, part):
+        elif manifest.complete is not None and self._is_whole(key, manifest, part):
             return self._publish(key, manifest)
         os.truncate(path, manifest.durable)
         return manifest
 
     def _begin_anew(self, key: str, manifest: Manifest) -> Manifest:
         log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
-        anew = replace(manifest, durable=0, proof=None, whole=None)
+        anew = replace(manifest, durable=0, checkpoint=None, complete=None)
         self._staging.save(key, anew)
         self._staging.renew_part(key, 0)
         return anew
@@ -130,7 +130,7 @@ class Recovery:
         """The name was given and the receipt was not written: sync the name, for that may be missing too."""
         self._sync_folders(name)
         digest = self._digest(key, manifest, part)
-        self._publisher.conclude(key, Receipt(name, part.st_size, digest))
+        self._publisher.conclude(key, Stored(Receipt(name, part.st_size, digest), manifest.promise))
         log.info("upload.stored", upload=key[:12], name=name, recovered=True)
 
     def _is_whole(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:
@@ -140,10 +140,10 @@ class Recovery:
 
     def _publish(self, key: str, manifest: Manifest) -> Manifest | None:
         """Whole and verified, and no name yet: give it one, as it would have been given."""
-        assert manifest.proof is not None
+        assert manifest.checkpoint is not None
         with self._staging.open_part(key) as fd:
             try:
-                receipt = self._publisher.publish(key, manifest, fd, manifest.proof.sha256)
+                receipt = self._publisher.publish(key, manifest, fd, manifest.checkpoint.sha256)
             except (Failure, OSError) as error:
                 log.warning("upload.failed", upload=key[:12], problem=repr(error))
                 return manifest
@@ -152,9 +152,9 @@ class Recovery:
 
     def _digest(self, key: str, manifest: Manifest, part: os.stat_result) -> str:
         """Of the part; read only where its own word for it cannot be taken."""
-        proof = manifest.proof
-        if proof is not None and (proof.size, manifest.whole) == (part.st_size, part.st_mtime_ns):
-            return proof.sha256
+        checkpoint = manifest.checkpoint
+        if checkpoint is not None and (checkpoint.size, manifest.complete) == (part.st_size, part.st_mtime_ns):
+            return checkpoint.sha256
         return _digest(self._staging.part(key))
 
     def _sync_folders(self, name: str) -> None:

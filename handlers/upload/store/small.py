@@ -11,7 +11,7 @@ from typing import Final
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.contract import Part
-from jackfield.handlers.upload.store.group import Whole
+from jackfield.handlers.upload.store.group import SmallFile
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
@@ -23,16 +23,16 @@ GROUP: Final = 128  # files that are published together at the most
 class Grouping:
     """Collects files while the group before is being published, so that groups grow with the load."""
 
-    def __init__(self, publish: Callable[[Sequence[Whole]], Awaitable[Sequence[Receipt | Exception]]]) -> None:
+    def __init__(self, publish: Callable[[Sequence[SmallFile]], Awaitable[Sequence[Receipt | Exception]]]) -> None:
         self._publish = publish
-        self._waiting: list[tuple[Whole, asyncio.Future[Receipt]]] = []
+        self._waiting: list[tuple[SmallFile, asyncio.Future[Receipt]]] = []
         self._task: asyncio.Task[None] | None = None
         self.spare = SPARE  # bytes of memory that are left
 
-    async def publish(self, whole: Whole) -> Receipt:
+    async def publish(self, small: SmallFile) -> Receipt:
         """Publish one file with whatever others there are; the duties are those of `Part.publish`."""
         published: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._waiting.append((whole, published))
+        self._waiting.append((small, published))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return await published
@@ -40,7 +40,7 @@ class Grouping:
     async def _run(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            results = await self._attempt([whole for whole, _ in group])
+            results = await self._attempt([small for small, _ in group])
             for (_, published), result in zip(group, results, strict=True):
                 if published.cancelled():
                     continue
@@ -50,7 +50,7 @@ class Grouping:
                     published.set_result(result)
         self._task = None
 
-    async def _attempt(self, group: Sequence[Whole]) -> Sequence[Receipt | Exception]:
+    async def _attempt(self, group: Sequence[SmallFile]) -> Sequence[Receipt | Exception]:
         try:
             return await self._publish(group)
         except Exception as error:  # whatever it is, nobody may wait for ever
@@ -129,8 +129,8 @@ class SmallPart:
             digest = hashlib.sha256(self._data).hexdigest()
             if any(digest != promised for promised in expected):
                 raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
-            whole = Whole(self._key, self._promise.name, bytes(self._data), digest)
-            receipt = await self._grouping.publish(whole)
+            small = SmallFile(self._key, self._promise, bytes(self._data), digest)
+            receipt = await self._grouping.publish(small)
             self._over = True
             self._drop()
             return receipt

@@ -26,8 +26,8 @@ from typing import Final
 from jackfield.app.errors import CannotStart
 from jackfield.handlers.upload.store import records
 from jackfield.handlers.upload.store.folders import sync_folder
-from jackfield.handlers.upload.store.records import Manifest, Member
-from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.store.records import Manifest, Member, Stored
+from jackfield.handlers.upload.wire.messages import Promise
 
 NAME: Final = ".incoming"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -164,21 +164,21 @@ class Staging:
 
     def save(self, key: str, manifest: Manifest) -> None:
         """Replace the manifest, atomically and durably."""
-        self._write(self.manifest(key), records.write_record(manifest))
+        self._write(self.manifest(key), records.write_manifest(manifest))
 
     def load(self, key: str) -> Manifest:
         """Read a manifest back. Raises OSError, or ValueError where it is rubbish."""
         return records.read_manifest(self._read(self.manifest(key)))
 
-    def save_receipt(self, key: str, receipt: Receipt) -> None:
+    def save_receipt(self, key: str, stored: Stored) -> None:
         """Write the receipt, durably; its mtime says by our own clock since when it is kept."""
-        self._write(self.receipt(key), records.write_record(receipt), self.now())
+        self._write(self.receipt(key), records.write_stored(stored), self.now())
 
-    def load_receipt(self, key: str) -> tuple[Receipt, float] | None:
+    def load_receipt(self, key: str) -> tuple[Stored, float] | None:
         """The receipt and since when it is kept; None where there is none, or rubbish. Raises OSError."""
         try:
-            receipt = records.read_receipt(self._read(self.receipt(key)))
-            return receipt, os.lstat(self.receipt(key)).st_mtime
+            stored = records.read_stored(self._read(self.receipt(key)))
+            return stored, os.lstat(self.receipt(key)).st_mtime
         except (FileNotFoundError, ValueError):
             return None
 
