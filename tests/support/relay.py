@@ -20,6 +20,8 @@ class Relay:
         self._news = threading.Condition()
         self._limit: int | None = None
         self._servers: set[socket.socket] = set()  # the far ends of the connections that live
+        self._mute: set[socket.socket] = set()  # of those on which nothing comes through any more
+        self._muting = False  # whether new connections are such
         self.passed = 0
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -29,6 +31,17 @@ class Relay:
         with self._news:
             self._limit = count
             self._news.notify_all()
+
+    def freeze(self) -> None:
+        """From now on nothing comes through on any connection, old or new; all stay open."""
+        with self._news:
+            self._mute |= self._servers
+            self._muting = True
+
+    def heal(self) -> None:
+        """New connections work; on those that were frozen nothing will ever come through."""
+        with self._news:
+            self._muting = False
 
     def cut(self) -> None:
         """End every connection, and what it held is lost; later ones pass everything on."""
@@ -58,6 +71,8 @@ class Relay:
             return
         with self._news:
             self._servers.add(server)
+            if self._muting:
+                self._mute.add(server)
         back = threading.Thread(target=self._back, args=(server, client), daemon=True)
         back.start()
         with contextlib.suppress(OSError):
@@ -77,12 +92,16 @@ class Relay:
 
     def _wait_for_room(self, count: int, server: socket.socket) -> None:
         with self._news:
-            self._news.wait_for(lambda: server not in self._servers or self._limit is None or count <= self._limit)
+            self._news.wait_for(lambda: server not in self._servers or self._passes(server, count))
+
+    def _passes(self, server: socket.socket, count: int) -> bool:
+        return server not in self._mute and (self._limit is None or count <= self._limit)
 
     def _back(self, server: socket.socket, client: socket.socket) -> None:
-        """From the service to the client; nothing is held here. Its end is the client's end."""
+        """From the service to the client; nothing is held here but by a frozen link. Its end is the client's end."""
         with contextlib.suppress(OSError):
             while data := server.recv(_PIECE):
+                self._wait_for_room(0, server)
                 client.sendall(data)
         _shut(client)
         with self._news:

@@ -1,7 +1,7 @@
 /** A panel in the list that shows one piece of work: what all such panels have in common. */
 
 /** Many have the same buttons: to those who cannot see the panel, each says whose it is. */
-export function label(button, words, { name }) {
+function label(button, words, { name }) {
   button.textContent = words;
   button.setAttribute("aria-label", `${words}: ${name}`);
 }
@@ -32,6 +32,11 @@ export class Card {
   /** The element of this class in it. */
   part(name) {
     return this.element.querySelector(`.${name}`);
+  }
+
+  /** What one of its buttons says from now on. */
+  button(act, words) {
+    label(this.element.querySelector(`[data-act=${act}]`), words, this.#work);
   }
 
   draw() {

@@ -1,5 +1,6 @@
 /** The page's end of `digest-worker.js`: one file, and its digest at any offset. */
 
+import { deferred } from "./deferred.js";
 import { Trouble } from "./trouble.js";
 
 const idle = []; // workers that have done their file: to start one takes longer than to hash a small file
@@ -27,7 +28,7 @@ export class Digest {
    */
   at(offset) {
     if (!this.#asked.has(offset)) {
-      this.#asked.set(offset, Promise.withResolvers());
+      this.#asked.set(offset, deferred());
       this.#pending += 1;
       this.#worker.postMessage({ offset });
     }

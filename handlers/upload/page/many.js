@@ -4,7 +4,8 @@
  */
 
 import { socketUrl } from "../app/socket.js";
-import { Silence, SILENCE, STORING } from "./silence.js";
+import { deferred } from "./deferred.js";
+import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
 import { Trouble } from "./trouble.js";
 
 const AT_ONCE = 256; // files that wait for their answers; the service reads on up to 512
@@ -21,10 +22,10 @@ export class Many {
   #resuming = null; // that of them of which `ready` has to say whether it is sent again
   #trouble = null; // one file's that may pass: nothing more is sent, what was sent is answered first
   #error = null; // the message before the Close frame
-  #opened = Promise.withResolvers();
+  #opened = deferred();
   #wasOpen = false;
-  #over = Promise.withResolvers();
-  #news = Promise.withResolvers();
+  #over = deferred();
+  #news = deferred();
   #closed = false;
 
   /** @param {string} path the handler's @param {import("./supply.js").Supply} supply what to send */
@@ -113,7 +114,7 @@ export class Many {
 
   /** Until something was heard. An answer or an ack comes for whatever is in the way. */
   async #change() {
-    this.#news = Promise.withResolvers();
+    this.#news = deferred();
     await this.#news.promise;
   }
 

@@ -8,7 +8,6 @@ import { forget, recall, remember } from "./remembered.js";
 import { Row } from "./row.js";
 import { ask } from "./service.js";
 import { SMALL } from "./small-file.js";
-import { Trouble } from "./trouble.js";
 import { Upload } from "./upload.js";
 
 const AT_ONCE = 3;
@@ -28,15 +27,24 @@ const unfinished = () =>
   [...rows.keys()].filter((work) => work instanceof Upload && !["stored", "cancelled"].includes(work.state));
 
 function add(upload) {
-  const start = () => {
-    upload.enqueue();
+  const resume = (ready) => {
+    ready();
     queue.add(upload);
   };
+  const start = () => resume(() => upload.enqueue());
   const row = new Row(upload, {
     choose: () => choose(upload),
     now: () => upload.hurry(),
     again: start,
     back: start,
+    keep: () => upload.keep(),
+    trust: () => resume(() => upload.insist()),
+    anew: () => resume(() => upload.anew()),
+    aside: () => {
+      const { file, chosen: name } = upload;
+      upload.keep();
+      begin([{ file, name, size: file.size }]);
+    },
     cancel: () => upload.cancel(),
     dismiss: () => {
       if (upload.url) forget(path, upload.url);
@@ -110,13 +118,14 @@ function dismiss(work) {
   survey();
 }
 
+/** Opens a file dialog, for one upload or for new ones. */
 function choose(upload = null) {
-  chosenFor = upload;
   input.multiple = upload === null;
-  pick(input);
+  pick(input, upload);
 }
 
-function pick(dialog) {
+function pick(dialog, upload = null) {
+  chosenFor = upload;
   dialog.value = ""; // so that the same file can be chosen twice
   dialog.click();
 }
@@ -125,20 +134,32 @@ function pick(dialog) {
 const matches = (upload, { file, name, size }) =>
   upload.name === name && upload.size === size && upload.modified === file?.lastModified;
 
-/** Each file goes to the upload it was chosen for, or that waits for it; the others begin new ones. */
-function take({ files, hidden }) {
+/**
+ * Each file goes to the upload it was chosen for, or that waits for it; the others begin new ones.
+ * @param {import("./files.js").Found} found
+ * @param {Upload | null} target the upload whose button was used
+ */
+function take({ files, hidden }, target = null) {
+  if (single && files.length > 1) return note("This is the address of one file: choose or drop one.");
   const waiting = unfinished();
   const fresh = [];
+  let underWay = 0;
   for (const each of files) {
-    const upload = chosenFor ?? waiting.find((known) => single || matches(known, each));
-    if (!upload) fresh.push(each);
-    else if (upload.resting && upload.state !== "stored") goOn(upload, each); // one at work has its file already
+    const upload = target ?? waiting.find((known) => single || matches(known, each));
+    if (!upload || isNew(upload, each)) fresh.push(each);
+    else if (upload.resting) goOn(upload, each);
+    else underWay += 1; // it has its file already
   }
   begin(fresh);
-  const nothing = files.length ? "" : "There is no file in it.";
-  note(hidden.size ? `Hidden files are left out: ${hidden.size}. A name may not begin with a dot.` : nothing);
-  survey();
+  const said = files.length ? [] : ["There is no file in it."];
+  if (hidden.size) said.push(`Hidden files are left out: ${hidden.size}. A name may not begin with a dot.`);
+  if (underWay) said.push(`Being sent already: ${underWay}.`);
+  note(said.join(" "));
+  return survey();
 }
+
+/** What the service never knew of can only be tried again with its own file. */
+const isNew = (upload, { name }) => !upload.url && !upload.named(name);
 
 /** Small files go together; one alone is an upload as large ones are. What cannot be read is told among the small. */
 function begin(fresh) {
@@ -150,34 +171,23 @@ function begin(fresh) {
   }
 }
 
-function goOn(upload, { file, trouble }) {
-  if (trouble) {
-    upload.refuse(trouble);
-    return;
-  }
-  if (upload.size !== null && upload.size !== file.size) {
-    const detail = `It is another file: it has ${file.size} bytes, and this upload wants ${upload.size}.`;
-    upload.refuse(new Trouble("other_file", detail));
-    tell(upload);
-    return;
-  }
-  upload.enqueue(file);
-  queue.add(upload);
+function goOn(upload, found) {
+  if (found.trouble) return upload.refuse(found.trouble);
+  upload.offer(found);
+  return queue.add(upload); // which leaves it out while it asks
 }
 
 function note(words) {
   find("note").hidden = !words;
-  find("note").textContent = find("news").textContent = words;
+  find("note").textContent = words;
+  if (words) find("news").textContent = words;
 }
 
 function listen() {
   find("choose").addEventListener("click", () => choose());
-  input.addEventListener("change", () => take(chosen(input.files)));
+  input.addEventListener("change", () => take(chosen(input.files), chosenFor));
   find("choose-folder").hidden = !("webkitdirectory" in folder); // a telephone may have no folders to choose
-  find("choose-folder").addEventListener("click", () => {
-    chosenFor = null;
-    pick(folder);
-  });
+  find("choose-folder").addEventListener("click", () => pick(folder));
   folder.addEventListener("change", () => take(chosen(folder.files)));
   addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -187,7 +197,6 @@ function listen() {
   addEventListener("drop", async (event) => {
     event.preventDefault();
     find("zone").classList.remove("over");
-    chosenFor = null;
     take(await dropped(event.dataTransfer, (count) => note(`Looks through the folders: ${count} files so far.`)));
   });
   addEventListener("online", () => working().forEach((upload) => upload.hurry()));

@@ -1,7 +1,7 @@
 /** One upload as the page shows it: its bar, what it does in words, its buttons, and in the end its receipt. */
 
 import { bytes, duration, minute } from "../app/format.js";
-import { Card, label } from "./card.js";
+import { Card } from "./card.js";
 import { Rate } from "./rate.js";
 
 const BUTTONS = {
@@ -11,11 +11,14 @@ const BUTTONS = {
   taken: ["back", "dismiss"],
   stored: ["dismiss"],
   cancelled: ["dismiss"],
+  connecting: ["now", "cancel"],
 };
 const AT_WORK = ["cancel"];
+const ASKED = { other_file: ["keep", "anew", "aside"], perhaps_other: ["trust", "keep", "anew", "aside"] };
+const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
 const SAID_ALREADY = ["lost", "superseded"]; // their detail says no more than their sentence
-const TICKING = ["sending", "waiting"]; // their words change although nothing happens
-const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken"];
+const TICKING = ["connecting", "sending", "waiting"]; // their words change although nothing happens
+const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken", "asking"];
 
 export class Row extends Card {
   #upload;
@@ -39,6 +42,7 @@ export class Row extends Card {
     this.#bar(BARS.includes(state));
     this.part("words").textContent = this.#words();
     this.#detail();
+    this.#question();
     this.#receipt();
     this.#link();
   }
@@ -49,8 +53,10 @@ export class Row extends Card {
 
   /** What failed before the service knew of it can only be dismissed, what it knows of only be cancelled. */
   offers(act) {
-    const { state, url } = this.#upload;
+    const { state, url, trouble, since } = this.#upload;
     if (act === "copy") return true; // it stands in the receipt, and comes and goes with that
+    if (state === "asking") return ASKED[trouble.code].includes(act) && (act !== "aside" || this.#renamed);
+    if (state === "connecting" && act === "now") return Date.now() - since >= SLOW;
     if (state === "failed" && act === (url ? "dismiss" : "cancel")) return false;
     return (BUTTONS[state] ?? AT_WORK).includes(act);
   }
@@ -117,6 +123,17 @@ export class Row extends Card {
     this.part("code").textContent = trouble.code;
   }
 
+  /** Whether the file that was chosen has a name of its own. */
+  get #renamed() {
+    return !this.#upload.named(this.#upload.chosen);
+  }
+
+  #question() {
+    const asking = this.#upload.state === "asking";
+    this.part("question").hidden = !asking;
+    if (asking) this.button("aside", `Store it as ${this.#upload.chosen}`);
+  }
+
   #link() {
     const { url, receipt } = this.#upload;
     const link = this.part("link");
@@ -138,12 +155,11 @@ export class Row extends Card {
   /** Selects the digest first: where a page may not write to the clipboard, the keyboard still can. */
   async #copy() {
     getSelection().selectAllChildren(this.part("sha256"));
-    const button = this.element.querySelector("[data-act=copy]");
     const done = await navigator.clipboard?.writeText(this.#upload.receipt.sha256).then(
       () => true,
       () => false,
     );
-    label(button, (done ?? document.execCommand("copy")) ? "Copied" : "Selected", this.#upload);
-    setTimeout(() => label(button, "Copy", this.#upload), 2000);
+    this.button("copy", (done ?? document.execCommand("copy")) ? "Copied" : "Selected");
+    setTimeout(() => this.button("copy", "Copy"), 2000);
   }
 }

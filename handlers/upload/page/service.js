@@ -1,32 +1,48 @@
-/** The plain HTTP requests about uploads. Each rejects with a Trouble, or with what `signal` was aborted with. */
+/** The plain HTTP requests about uploads. Each rejects with a Trouble; it is `aborted` when `signal` was. */
 
 import { Trouble } from "./trouble.js";
 
-async function request(url, options) {
-  let response;
+const LIMIT = 10_000; // milliseconds for a request and its answer: on a dead link neither ever ends by itself
+
+/** Whatever else happens, `read` has given what it makes of the answer, or this has rejected, when the time is up. */
+async function request(url, { signal, ...options }, read) {
+  if (signal?.aborted) throw Trouble.aborted();
+  const limit = new AbortController();
+  const stop = () => limit.abort();
+  const timer = setTimeout(stop, LIMIT);
+  signal?.addEventListener("abort", stop);
   try {
-    response = await fetch(url, { cache: "no-store", ...options });
+    const response = await fetch(url, { cache: "no-store", ...options, signal: limit.signal });
+    if (!response.ok) throw await Trouble.fromResponse(response);
+    return await read(response);
   } catch (error) {
-    options.signal?.throwIfAborted();
-    throw new Trouble("unreachable", "", { passing: true });
+    if (signal?.aborted) throw Trouble.aborted();
+    throw error instanceof Trouble ? error : new Trouble("unreachable", "", { passing: true });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
   }
-  if (!response.ok) throw await Trouble.fromResponse(response);
-  return response;
 }
 
+const json = (response) => response.json();
+
 /** Creates an upload. @returns {Promise<{url: string, name: string, offset: number, expires: string}>} */
-export async function create(path, { name, size }, signal) {
+export function create(path, { name, size }, signal) {
   const body = JSON.stringify({ name, size });
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
-  return (await request(path, { method: "POST", headers, body, signal })).json();
+  return request(path, { method: "POST", headers, body, signal }, json);
 }
 
 /** Asks how far an upload is. @returns {Promise<{state: "open" | "stored", name: string, offset: number}>} */
-export async function ask(url, signal) {
-  return (await request(url, { headers: { Accept: "application/json" }, signal })).json();
+export function ask(url, signal) {
+  return request(url, { headers: { Accept: "application/json" }, signal }, json);
 }
 
-/** Cancels an upload; the service forgets its bytes. */
-export async function cancel(url) {
-  await request(url, { method: "DELETE" });
+/** Cancels an upload; the service forgets its bytes. One that it does not know any more is as good as cancelled. */
+export async function cancel(url, signal) {
+  try {
+    await request(url, { method: "DELETE", signal }, () => {});
+  } catch (trouble) {
+    if (trouble.code !== "unknown_upload") throw trouble;
+  }
 }

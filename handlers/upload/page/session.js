@@ -4,7 +4,8 @@
  */
 
 import { socketUrl } from "../app/socket.js";
-import { Silence, SILENCE, STORING } from "./silence.js";
+import { deferred } from "./deferred.js";
+import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
 import { Trouble } from "./trouble.js";
 
 const READ = 4 * 1024 * 1024; // bytes of the file in memory at once
@@ -13,9 +14,10 @@ const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should 
 export class Session {
   #file;
   #digest;
+  #judge;
   #report;
   #socket;
-  #outcome = Promise.withResolvers();
+  #outcome = deferred();
   #silence;
   #owed = true; // the service has to say something: ready, an ack, the receipt
   #ended = false; // `end` was said
@@ -29,11 +31,14 @@ export class Session {
    * @param {string} url the upload's path
    * @param {File} file
    * @param {import("./digest.js").Digest} digest of that file
+   * @param {(same: boolean | null) => void} judge called before a byte is sent, with whether the file begins with the
+   *   bytes that the service has, or null where that cannot be told; it throws where the file is not to be sent
    * @param {(progress: {received?: number, durable?: number, doing?: string}) => void} report bytes, and what is done
    */
-  constructor(url, file, digest, report) {
+  constructor(url, file, digest, judge, report) {
     this.#file = file;
     this.#digest = digest;
+    this.#judge = judge;
     this.#report = report;
     this.#socket = new WebSocket(socketUrl(url), "upload.v1");
     this.#socket.onmessage = ({ data }) => this.#guard(this.#heard(data));
@@ -60,7 +65,7 @@ export class Session {
     this.#digest.onprogress = () => {};
     this.#socket.onmessage = null;
     this.#socket.close();
-    this.#outcome.reject(new Trouble("lost", "closed here", { passing: true }));
+    this.#outcome.reject(Trouble.aborted());
   }
 
   #guard(work) {
@@ -78,11 +83,7 @@ export class Session {
 
   async #ready({ offset, sha256, message_size, window }) {
     this.#owed = false;
-    if (offset > this.#file.size || !(await this.#same(offset, sha256))) {
-      this.#say({ type: "restart" });
-      this.#owed = true;
-      return;
-    }
+    this.#judge(await this.#same(offset, sha256));
     this.#sent = this.#acked = offset;
     this.#limits = { piece: Math.min(message_size, window, READ), window };
     this.#report({ received: offset, doing: "sending" });
@@ -90,9 +91,11 @@ export class Session {
     await this.#pump();
   }
 
-  /** Whether the bytes that the service has are the beginning of our file; it may not know their digest yet. */
+  /** Whether the bytes that the service has are the beginning of our file; null where it does not know them well yet. */
   async #same(offset, sha256) {
-    if (offset === 0 || !sha256) return true; // the digest with `end` will tell
+    if (offset === 0) return true;
+    if (offset > this.#file.size) return false;
+    if (!sha256) return null;
     this.#report({ received: offset, doing: "checking" });
     return (await this.#digest.at(offset)) === sha256;
   }
@@ -122,12 +125,13 @@ export class Session {
     const end = Math.min(size, this.#acked + this.#limits.window, this.#sent + READ);
     const piece = Math.min(this.#limits.piece, size - this.#sent);
     const blocked = end - this.#sent < piece || this.#sent > this.#digest.hashed + AHEAD;
-    return blocked || this.#socket.readyState !== WebSocket.OPEN ? this.#sent : end;
+    return blocked || !this.#open ? this.#sent : end;
   }
 
   async #send(end) {
     const bytes = await this.#file.slice(this.#sent, end).arrayBuffer();
     const { piece } = this.#limits;
+    if (!this.#open) return;
     for (let from = 0; from < bytes.byteLength; from += piece) {
       this.#socket.send(new Uint8Array(bytes, from, Math.min(piece, bytes.byteLength - from)));
     }
@@ -142,8 +146,12 @@ export class Session {
     this.#say({ type: "end", sha256 });
   }
 
+  get #open() {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
   #say(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#open) this.#socket.send(JSON.stringify(message));
     this.#await();
   }
 
@@ -153,6 +161,7 @@ export class Session {
   }
 
   #patience() {
+    if (this.#socket.readyState === WebSocket.CONNECTING) return CONNECTING;
     if (!this.#owed) return Infinity;
     return this.#ended && this.#acked === this.#file.size ? STORING : SILENCE;
   }

@@ -2,6 +2,7 @@
 
 import { Trouble } from "./trouble.js";
 
+export const CONNECTING = 10_000; // milliseconds until a socket is open
 export const SILENCE = 30_000; // milliseconds without a word
 export const STORING = 120_000; // the same when all has arrived: to make much safe on a slow disk takes a while
 
@@ -17,7 +18,7 @@ export class Silence {
     this.#timer = setInterval(() => {
       if (performance.now() - this.#since < patience()) return;
       lost(new Trouble("lost", "The service has fallen silent.", { passing: true }));
-    }, SILENCE / 6);
+    }, CONNECTING / 5);
   }
 
   /** Something came, or something was asked: it counts from here. */

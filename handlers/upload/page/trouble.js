@@ -18,6 +18,7 @@ const WORDS = new Map([
   ["name_taken", "There is something of this name already."],
   ["no_space", "The service has no room left."],
   ["other_file", "This is another file."],
+  ["perhaps_other", "This may be another file."],
   ["superseded", "It was taken over elsewhere: in another tab, or by another program."],
   ["too_large", "This is larger than the service takes."],
   ["too_many_connections", "The service is busy."],
@@ -43,6 +44,11 @@ export class Trouble extends Error {
     this.detail = detail;
     this.passing = passing;
     this.after = after;
+  }
+
+  /** Of what was left off here, on purpose: what comes next is known to whoever did it. */
+  static aborted() {
+    return new Trouble("aborted", "", { passing: true });
   }
 
   /** A sentence for it; the detail says more. */

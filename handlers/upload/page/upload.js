@@ -3,6 +3,7 @@
  * taken over elsewhere. It knows nothing of the page: `onchange` is called when something has happened.
  */
 
+import { bytes } from "../app/format.js";
 import { Digest } from "./digest.js";
 import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
@@ -11,23 +12,28 @@ import { Trouble } from "./trouble.js";
 
 /**
  * parked: no file yet · queued · connecting, checking, sending, finishing: at work · waiting: to try again ·
- * stored, failed, taken, cancelled: at rest.
+ * stored, failed, taken, cancelled: at rest · asking: at rest until a person says what to do with another file.
  * @typedef {"parked" | "queued" | "connecting" | "checking" | "sending" | "finishing" | "waiting" | "stored" |
- *   "failed" | "taken" | "cancelled"} State
+ *   "failed" | "taken" | "cancelled" | "asking"} State
  */
+
+const RESTING = ["parked", "stored", "failed", "taken", "cancelled", "asking"];
 
 export class Upload {
   /** @type {State} */
   state;
+  since = Date.now(); // when it came to this state
   received = 0; // bytes the service has
   durable = 0; // bytes it cannot lose any more
   receipt = null; // {name, size, sha256}
-  trouble = null; // why it waits or has failed
+  trouble = null; // why it waits, asks or has failed
   retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
   onchange = () => {};
 
   #path;
-  #stop = new AbortController();
+  #known; // whether its file is known to be the right one: it was begun with, or a person has said so
+  #unwanted = null; // the url of what is to be cancelled before it begins anew
+  #stop = new AbortController(); // of the requests of this attempt
   #session = null;
   #digest = null;
   #pauses = new Pauses();
@@ -39,34 +45,73 @@ export class Upload {
    */
   constructor(path, { file = null, name, size, modified = 0, url = null, expires = null }) {
     this.#path = path;
-    Object.assign(this, { file, name, size, modified, url, expires });
+    this.#known = file !== null;
+    Object.assign(this, { file, name, size, modified, url, expires, chosen: name });
     this.state = file ? "queued" : "parked";
   }
 
   get resting() {
-    return ["parked", "stored", "failed", "taken", "cancelled"].includes(this.state);
+    return RESTING.includes(this.state);
   }
 
-  /** The file to go on with, or to try again with. @param {File} file */
-  enqueue(file = this.file) {
-    Object.assign(this, { file, size: file.size, modified: file.lastModified, trouble: null });
-    this.#stop = new AbortController();
+  /** Whether a file of this name is, as far as names tell, the one it was begun with. */
+  named(name) {
+    return base(name) === base(this.name);
+  }
+
+  /**
+   * A file to go on with: if it is another one, a person is asked before a byte is sent or thrown away.
+   * @param {import("./files.js").Named} found
+   */
+  offer({ file, name, size }) {
+    Object.assign(this, { file, chosen: name });
+    this.#known = this.size === size && this.modified === file.lastModified;
+    if (this.size === null || this.size === size) return this.enqueue();
+    const detail = `It has ${bytes(size)}, and this upload wants ${bytes(this.size)}.`;
+    return this.#ask(new Trouble("other_file", detail));
+  }
+
+  /** The answer to a question: leave what has arrived as it is, until its own file is there. */
+  keep() {
+    this.file = null;
+    this.#become("parked");
+  }
+
+  /** Another answer: the file is the right one. */
+  insist() {
+    this.#known = true;
+    this.enqueue();
+  }
+
+  /** Another answer: cancel what has arrived, and send this file under the same name. */
+  anew() {
+    const { file, url } = this;
+    this.#unwanted = url;
+    Object.assign(this, { url: null, received: 0, durable: 0, size: file.size, modified: file.lastModified });
+    this.insist();
+  }
+
+  /** It is to be sent, or sent again, as soon as its turn comes. */
+  enqueue() {
     this.#become("queued");
   }
 
   /** Works until it rests. */
   async run() {
-    this.#digest = new Digest(this.file);
     try {
+      this.#digest = new Digest(this.file);
       while (!this.resting) await this.#attempt();
+    } catch (error) {
+      await this.#suffer(Trouble.from(error)); // no attempt was possible
     } finally {
-      this.#digest.close();
+      this.#digest?.close();
       this.#digest = null;
     }
   }
 
-  /** Do not wait any longer for the next attempt. */
+  /** Make the next attempt now: do not wait for it, nor for a service that does not answer. */
   hurry() {
+    if (this.state === "connecting") this.#leave();
     this.#pauses.hurry();
   }
 
@@ -87,20 +132,24 @@ export class Upload {
   async cancel() {
     if (this.state === "stored") return;
     this.#become("cancelled");
-    this.#stop.abort();
-    this.#session?.close();
+    this.#leave();
     this.#digest?.close();
     this.#pauses.hurry();
-    if (!this.url) return;
     try {
-      await service.cancel(this.url);
+      for (const url of [this.#unwanted, this.url]) if (url) await service.cancel(url);
     } catch (trouble) {
       if (trouble.code === "already_stored") this.told(await service.ask(this.url));
-      else if (trouble.code !== "unknown_upload") this.refuse(trouble);
+      else this.refuse(trouble);
     }
   }
 
+  #leave() {
+    this.#stop.abort();
+    this.#session?.close();
+  }
+
   async #attempt() {
+    this.#stop = new AbortController();
     try {
       await this.#reach();
       if (this.state !== "stored") this.#stored(await this.#converse());
@@ -113,26 +162,44 @@ export class Upload {
   /** Brings it to where a socket can be opened: a refused upgrade would not tell a page why. */
   async #reach() {
     this.#become("connecting");
+    await this.file.slice(0, 1).arrayBuffer(); // one that has changed since it was chosen cannot be read any more
+    await this.#discard();
     if (!this.url) {
       const created = await service.create(this.#path, this, this.#stop.signal);
       Object.assign(this, { url: created.url, expires: created.expires });
     } else {
       this.told(await service.ask(this.url, this.#stop.signal));
-      if (this.state === "stored" || this.received === 0) return;
-      this.#become("checking");
-      // With the bytes hashed beforehand the socket does not stand idle while that is done.
-      await this.#digest.at(Math.min(this.received, this.file.size));
     }
-    this.#stop.signal.throwIfAborted();
+    if (this.state === "stored" || this.received === 0) return;
+    this.#become("checking");
+    // With the bytes hashed beforehand the socket does not stand idle while that is done.
+    await this.#digest.at(Math.min(this.received, this.file.size));
+  }
+
+  async #discard() {
+    if (this.#unwanted) await service.cancel(this.#unwanted, this.#stop.signal);
+    this.#unwanted = null;
   }
 
   async #converse() {
-    this.#session = new Session(this.url, this.file, this.#digest, (progress) => this.#progress(progress));
+    if (this.#stop.signal.aborted) throw Trouble.aborted();
+    const { url, file } = this;
+    const judge = (same) => this.#judge(same);
+    this.#session = new Session(url, file, this.#digest, judge, (progress) => this.#progress(progress));
     try {
       return await this.#session.receipt();
     } finally {
       this.#session = null;
     }
+  }
+
+  /** Throws where the file may be another one than that whose beginning the service has. */
+  #judge(same) {
+    const { file, chosen } = this;
+    if (same === false) throw new Trouble("other_file", "It does not begin with the bytes that have arrived.");
+    if (!this.#known && !(same && this.named(chosen))) throw new Trouble("perhaps_other", doubt(same && this.received, chosen));
+    this.#known = true;
+    Object.assign(this, { size: file.size, modified: file.lastModified });
   }
 
   #progress({ received = this.received, durable = this.durable, doing = this.state }) {
@@ -147,10 +214,17 @@ export class Upload {
   }
 
   async #suffer(trouble) {
+    if (trouble.code === "aborted") return undefined; // and so the next attempt begins at once
+    if (["other_file", "perhaps_other"].includes(trouble.code)) return this.#ask(trouble);
     this.trouble = trouble;
     if (trouble.passing) return this.#pause(trouble.after);
     if (["unknown_upload", "cancelled", "expired"].includes(trouble.code)) this.url = null;
     return this.#become(trouble.code === "superseded" ? "taken" : "failed");
+  }
+
+  #ask(trouble) {
+    this.trouble = trouble;
+    this.#become("asking");
   }
 
   async #pause(least) {
@@ -161,8 +235,15 @@ export class Upload {
   }
 
   #become(state) {
-    this.state = state;
-    if (!["waiting", "failed", "taken"].includes(state)) this.trouble = null;
+    if (this.state !== state) Object.assign(this, { state, since: Date.now() });
+    if (!["waiting", "failed", "taken", "asking"].includes(state)) this.trouble = null;
     this.onchange();
   }
+}
+
+const base = (name) => name.slice(name.lastIndexOf("/") + 1).normalize("NFC");
+
+function doubt(same, name) {
+  if (same === null) return `Whether “${name}” begins with the bytes that have arrived cannot be told yet.`;
+  return `Its name is “${name}”${same ? ", although it begins with the bytes that have arrived" : ""}.`;
 }
