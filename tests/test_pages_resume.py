@@ -156,7 +156,7 @@ def test_changed_file_is_asked_about(browser: Browser, service: Service, tmp_pat
 
 
 def test_renamed_file_goes_on(browser: Browser, service: Service, tmp_path: Path) -> None:
-    """The right file under another name, with the size and the time it had: its beginning proves it, nothing is asked."""
+    """The right file under another name, of the same size and time: its beginning proves it, nothing is asked."""
     file = make(tmp_path, "browser before.bin", 5 * MEBIBYTE)
     with relay_to(service.port) as relay, page_of(browser) as page:
         begin_and_reload(page, relay, file)
