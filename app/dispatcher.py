@@ -139,7 +139,7 @@ class Dispatcher:
             except (Exception, asyncio.CancelledError) as error:
                 end = self._end(error, connection)
             else:
-                end = Close(errors.NORMAL, "done")
+                end = connection.source.left or Close(errors.NORMAL, "done")
             await connection.finish(end, self._last_words(handler, end))
             self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
             if not ended.done():

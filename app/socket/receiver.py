@@ -79,6 +79,12 @@ class Receiver(asyncio.BaseProtocol):
         return self._paused
 
     @property
+    def left(self) -> Disconnected | None:
+        """The peer's Close frame, once it has come."""
+        end = self._end
+        return end if isinstance(end, Disconnected) and end.code != ABNORMAL else None
+
+    @property
     def broken(self) -> bool:
         """Whether the peer broke the protocol: from there on its bytes have no meaning."""
         return isinstance(self._end, Close)
