@@ -89,7 +89,7 @@ class Fuzzing:
 @contextlib.contextmanager
 def fuzzing(folder: Path) -> Iterator[Fuzzing]:
     """Start all of it; at the end no socket has been closed 1011 and no request answered 500."""
-    handlers = {
+    handlers: dict[str, Any] = {
         "upload": upload(max_open=1_000_000, idle_timeout="30s"),
         "replace": upload("/replace", on_conflict="replace"),
         "endless": pingpong("/endless", rounds=0, interval=0.01),
