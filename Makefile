@@ -12,7 +12,7 @@ ifneq ($(SOUND),yes)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types check fix bench bench-quick torture lock clean
+.PHONY: help run docs test lint types check fix bench bench-quick torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ fix: .venv/test ## let ruff mend what it can
 
 torture: .venv/test ## the long forms of the crash tests
 	$(BIN)/python -m pytest -m torture --timeout 3600 tests
+
+docs: .venv/test ## write the parts of docs/architecture.md that the code prints
+	$(BIN)/python -m tests.support.structure
 
 bench: .venv/test ## measure beside the peers (about half an hour)
 	$(BIN)/python -m benchmarks

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.structure import ARROWS
+
 ROOT = Path(__file__).parents[1]
 UPLOAD = "jackfield.handlers.upload"
 SEAM = {"jackfield.app.handler", "jackfield.app.errors"}
@@ -17,19 +19,6 @@ PURE = {
     *(f"{UPLOAD}.wire.{path.stem}" for path in (ROOT / "handlers" / "upload" / "wire").glob("*.py")),
 } - {f"{UPLOAD}.wire.__init__"}
 IMPURE = {"aiofiles", "aiohttp", "asyncio", "concurrent", "os", "pathlib", "structlog", "threading", "time"}
-
-ARROWS = {
-    "wire": set(),
-    "tasks": set(),
-    "settings": set(),
-    "store": {"wire", "tasks"},
-    "uploads": {"store", "wire", "tasks", "settings"},
-    "sockets": {"uploads", "store", "wire", "tasks", "settings"},
-    "handler": {"sockets", "uploads", "store", "wire", "tasks", "settings"},
-    "client": {"wire"},
-    "command": {"client", "wire"},
-}
-"""What each part of `handlers/upload/` may import of the others; nothing points up."""
 
 
 def sources(*tops: str) -> dict[str, Path]:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.support.documents import PAGES, PROJECT, anchors, links, prose, read
+from tests.support import structure
+from tests.support.documents import PAGES, PROJECT, anchors, links, prose
 
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 
@@ -29,12 +30,11 @@ def test_named_files_exist(page: str) -> None:
         assert list(PROJECT.glob(path)), f"{page} names {path}"
 
 
-def test_the_house_names_all_its_rooms() -> None:
-    """docs/architecture.md says of every module of `app` and of the upload handler what it is there for."""
-    named = set(re.findall(r"`([\w/]+\.py)`", read("docs/architecture.md")))
-    modules = [*PROJECT.glob("app/**/*.py"), *PROJECT.glob("handlers/upload/*.py")]
-    paths = {str(path.relative_to(PROJECT)) for path in modules if not path.name.startswith("__")}
-    assert paths - named == set()
+def test_what_the_architecture_prints_of_the_code_is_so() -> None:
+    """The table of modules and the picture of the layers are those of the code; `make docs` writes them anew."""
+    page = structure.PAGE.read_text(encoding="utf-8")
+    assert re.findall(r"<!-- printed: (\w+) -->", page) == list(structure.PARTS)
+    assert structure.printed(page) == page
 
 
 def test_sections_that_the_code_names_exist() -> None:
