@@ -55,18 +55,52 @@ async def test_who_was_not_promised_room_does_not_take_what_others_were(small_di
         assert _stored(small_disk, await _send(outsider, second, greedy)) == greedy
 
 
-async def test_a_disk_that_fills_up_refuses_new_uploads_while_those_admitted_finish(small_disk: Service) -> None:
-    """Below `min_free` every creation is 507; what was admitted before may use the reserve, promised or not."""
+async def test_a_disk_that_fills_up_keeps_its_reserve_from_all_but_those_with_a_promise(small_disk: Service) -> None:
+    """Below `min_free` every creation is 507, and an upload of unknown size ends 4507 until there is space again; what
+    was promised space before gets it."""
     promised, free = content(7 * MIB), content(2 * MIB)
     async with Outsider(small_disk) as outsider:
         first, second = await outsider.create(size=len(promised)), await outsider.create()
-        (inside(small_disk, small_disk.directory()) / "ballast").write_bytes(bytes(6 * MIB))
+        ballast = inside(small_disk, small_disk.directory()) / "ballast"
+        ballast.write_bytes(bytes(6 * MIB))
         for body in ({"name": "a", "size": 1}, {"name": "a"}, {"name": "a", "size": 0}):
             answer = await outsider.post_json(body)
             assert (answer.status, answer.problem()) == (507, "no_space")
         assert (await outsider.get("/readyz")).status == 200
-        assert _stored(small_disk, await _send(outsider, second, free)) == free
+        opened = await outsider.open(second)
+        opened.write(frame(Opcode.BINARY, free))
+        await opened.failed("no_space", 4507)
         assert _stored(small_disk, await _send(outsider, first, promised)) == promised
+        ballast.unlink()
+        assert _stored(small_disk, await _send(outsider, second, free)) == free
+
+
+async def test_what_is_refused_is_counted_and_logged_once(small_disk: Service) -> None:
+    """By HTTP and on a socket alike: the word in one metric, and word, name and size in one event of the log."""
+    async with Outsider(small_disk) as outsider:
+        for body in ({"name": "a", "size": 13 * MIB}, {"name": "b\n"}, {"name": "c", "size": 2**50}):
+            assert (await outsider.post_json(body)).status in (507, 400, 413)
+            opened = await outsider.unread("/upload")
+            await opened.json(type="create", **body)
+            assert (await opened.said())["code"] in ("no_space", "invalid_name", "too_large")
+        text = (await outsider.get("/metrics")).body.decode()
+        for word, name, level in (
+            ("no_space", "a", "warning"),
+            ("invalid_name", "b\n", "info"),
+            ("too_large", "c", "info"),
+        ):
+            assert f'jackfield_upload_refusals_total{{code="{word}"}} 2.0\n' in text
+            events = [event for event in small_disk.events if event["event"] == "upload.refused"]
+            found = [(event["name"], event["level"]) for event in events if event["failure"] == word]
+            assert found == [(name, level)] * 2
+
+
+async def test_a_disk_that_is_full_at_the_start_is_told(tmp_path: Path) -> None:
+    """A directory with less than `min_free` is a warning at the start: nothing can be created there."""
+    with running_service(tmp_path, upload={"min_free": "1024TiB"}) as service:
+        assert service.wait_for("space.low")["level"] == "warning"
+        async with Outsider(service) as outsider:
+            assert (await outsider.post_json({"name": "a"})).status == 507
 
 
 async def test_promises_made_at_once_are_all_kept(small_disk: Service) -> None:

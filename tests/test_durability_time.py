@@ -8,21 +8,25 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.wire.messages import Promise
 from tests.support.faults import Clock, fault, needs_faketime, needs_strace, staged
-from tests.support.holder import Holder
 from tests.support.outsider import STAGING, Outsider, eventually
 from tests.support.service import Service, running_service
+from tests.support.writer import Writer
 
 
 async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_path: Path) -> None:
     """A socket that was let in before the end of time, and holds the upload only now, keeps it."""
     options = UploadOptions(directory=tmp_path, min_free=0, expires=0.01)
-    uploads = Uploads(DirectoryStore(tmp_path, "rename", 1.0, 1.0), options)
+    uploads = Uploads(
+        DirectoryStore(tmp_path, "rename", 1.0, 1.0), options, UploadMetrics("upload", CollectorRegistry())
+    )
     await uploads.open()
     _, first = await uploads.create(Promise("first"))
     token, second = await uploads.create(Promise("second"))
@@ -38,7 +42,7 @@ async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_pat
     await asyncio.sleep(0.02)
     sweeping = asyncio.create_task(uploads.sweep())
     await removing.wait()
-    holder = Holder()
+    holder = Writer()
     await second.hold(holder)
     going_on.set()
     await sweeping
@@ -109,7 +113,7 @@ async def test_a_clock_that_jumps_ends_nothing(tmp_path: Path, clock: Clock, jum
 @pytest.mark.parametrize("jump", ["+2d", "-2d"])
 async def test_what_has_expired_goes_by_itself_whatever_the_clock_says(tmp_path: Path, clock: Clock, jump: str) -> None:
     """After a jump uploads without a socket and old receipts still leave in their time; one with a socket stays."""
-    upload = {"expires": 1, "receipts_kept": 1}
+    upload = {"expires": 5, "receipts_kept": 5}
     with running_service(tmp_path, environment=clock.environment, upload=upload) as service:
         async with Outsider(service) as outsider:
             left, attached, done = await outsider.create(), await outsider.create(), await outsider.create()
@@ -121,7 +125,7 @@ async def test_what_has_expired_goes_by_itself_whatever_the_clock_says(tmp_path:
             async def swept() -> bool:
                 return not any(path.exists() for path in gone)
 
-            await eventually(swept, 20)
+            await eventually(swept, 40)
             assert await outsider.is_gone(left)
             assert await outsider.is_gone(done)
             await opened.binary(b"here")

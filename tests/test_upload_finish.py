@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import Promise
+from tests.support.writer import Owner
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_fault() -> None:
@@ -14,8 +15,8 @@ async def test_a_failure_that_nobody_waits_for_is_no_fault() -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     nothing = cast("Any", None)
-    upload = OpenUpload("0" * 64, Promise("a"), cast("Any", SimpleNamespace(offset=0)), nothing, nothing)
-    finishing = upload.finish(cast("Any", "a session that holds it no more"), [], lambda _: None)
+    upload = OpenUpload("0" * 64, Promise("a"), cast("Any", SimpleNamespace(offset=0)), nothing, nothing, Owner())
+    finishing = upload.finish(cast("Any", "a session that holds it no more"), [])
     await asyncio.wait([finishing])
     upload.finishing = None
     del finishing

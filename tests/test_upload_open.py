@@ -12,11 +12,11 @@ from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.store.directory import DirectoryStore
 from jackfield.handlers.upload.uploads import upload as open_upload
-from jackfield.handlers.upload.uploads.space import Room
+from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.handlers.upload.wire.words import NO_SPACE
-from tests.support.holder import Holder
+from tests.support.writer import Owner, Writer
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +30,8 @@ async def begun(folder: Path, *, room: int = 2**20, lazily: bool = False) -> Asy
     await store.open()
     key, promise = "0" * 64, Promise("a")
     part: Part = store.create_lazily(key, promise) if lazily else await store.create(key, promise)
-    yield OpenUpload(key, promise, part, UploadOptions(directory=folder, min_free=0), Room(free, lambda: 0))
+    options = UploadOptions(directory=folder, min_free=0)
+    yield OpenUpload(key, promise, part, options, Space(free, lambda: 0), Owner())
     await part.remove()
     await store.close()
 
@@ -38,7 +39,7 @@ async def begun(folder: Path, *, room: int = 2**20, lazily: bool = False) -> Asy
 @pytest.mark.parametrize("lazily", [False, True])
 async def test_bytes_behind_bytes_that_found_no_room_are_not_written(tmp_path: Path, *, lazily: bool) -> None:
     """Where of two batches under way the first one finds no room, the second one, which would, is not put there."""
-    holder = Holder()
+    holder = Writer()
     async with begun(tmp_path, room=3000, lazily=lazily) as upload:
         await upload.hold(holder)
         results = await asyncio.gather(
@@ -56,7 +57,7 @@ async def test_bytes_behind_bytes_that_found_no_room_are_not_written(tmp_path: P
 async def test_an_upload_that_waits_for_its_turn_is_not_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While bytes of it wait outside because others are read, it is not synced: with many uploads each turn of each of
     them would end with three syncs."""
-    monkeypatch.setattr(open_upload, "_QUIET", 0.001)
+    monkeypatch.setattr(open_upload, "SYNC_IDLE", 0.001)
     async with begun(tmp_path) as upload:
         holder = _Waiting(lambda: upload.part.durable)
         await upload.hold(holder)
@@ -68,7 +69,7 @@ async def test_an_upload_that_waits_for_its_turn_is_not_quiet(tmp_path: Path, mo
         await upload.release(holder)
 
 
-class _Waiting(Holder):
+class _Waiting(Writer):
     """It is held up three times that somebody asks; `seen` is what was durable each time."""
 
     def __init__(self, durable: Callable[[], int]) -> None:
@@ -76,32 +77,32 @@ class _Waiting(Holder):
         self.seen: list[int] = []
 
     @property
-    def held_up(self) -> bool:
-        """See `open_upload.Holder`."""
+    def backpressured(self) -> bool:
+        """See `uploads.upload.Writer`."""
         self.seen.append(self._durable())
         return len(self.seen) <= 3
 
 
 async def test_room_is_not_refused_because_of_bytes_that_are_just_being_written() -> None:
-    """A claim that would fit, were it not for bytes that are on the disk and still counted as claimed, is granted."""
+    """A reservation that would fit, but for bytes that are written and still counted as reserved, is granted."""
     left = 3000
 
     async def free() -> int:
         return left
 
-    room = Room(free, lambda: 0)
-    await room.claim(2000)
-    left = 1000  # they are written, and not yet settled
-    room.doubt()
-    claiming = asyncio.create_task(room.claim(1000))
+    space = Space(free, lambda: 0)
+    await space.reserve(2000)
+    left = 1000  # they are written, and not yet released
+    space.invalidate()
+    reserving = asyncio.create_task(space.reserve(1000))
     for _ in range(10):
         await asyncio.sleep(0)
-    assert not claiming.done()
-    room.settle(2000)
-    await claiming
-    room.settle(1000)
+    assert not reserving.done()
+    space.release(2000)
+    await reserving
+    space.release(1000)
     left = 0
-    room.doubt()
+    space.invalidate()
     with pytest.raises(Failure) as refused:
-        await room.claim(1)
+        await space.reserve(1)
     assert refused.value.kind is NO_SPACE

@@ -9,15 +9,15 @@ from jackfield.handlers.upload.wire.messages import End, Promise, Restart
 from jackfield.handlers.upload.wire.one import (
     TRANSITIONS,
     Bytes,
+    Conversation,
     Effect,
     Event,
     Fail,
     Finish,
-    Forget,
-    Keep,
     Left,
+    Reset,
     State,
-    Transfer,
+    Suspend,
     Write,
 )
 from jackfield.handlers.upload.wire.words import INCOMPLETE
@@ -58,11 +58,11 @@ def told(effects: tuple[Effect, ...]) -> list[Effect | Kind]:
         (EMPTY, 0, End(), [Finish(None)], State.FINISHING),
         (TEN, 10, End(DIGEST), [Finish(DIGEST)], State.FINISHING),
         (TEN, 9, End(), [INCOMPLETE], State.OVER),
-        (FREE, 5, Restart(), [Forget()], State.RECEIVING),
-        *((FREE, 5, left, [Keep()], State.OVER) for left in (CLOSED, NO_CODE, AWAY, LOST, INSIDE)),
-        *((TEN, 10, left, [Keep()], State.OVER) for left in (CLOSED, NO_CODE, AWAY, LOST, INSIDE)),
+        (FREE, 5, Restart(), [Reset()], State.RECEIVING),
+        *((FREE, 5, left, [Suspend()], State.OVER) for left in (CLOSED, NO_CODE, AWAY, LOST, INSIDE)),
+        *((TEN, 10, left, [Suspend()], State.OVER) for left in (CLOSED, NO_CODE, AWAY, LOST, INSIDE)),
         *((PLAIN, 5, left, [Finish(None)], State.FINISHING) for left in (CLOSED, NO_CODE)),
-        *((PLAIN, 5, left, [Keep()], State.OVER) for left in (AWAY, LOST, INSIDE, Left(3000, True))),
+        *((PLAIN, 5, left, [Suspend()], State.OVER) for left in (AWAY, LOST, INSIDE, Left(3000, True))),
         (PLAIN, 5, End(DIGEST), [Finish(DIGEST)], State.FINISHING),
         (PLAIN, 0, CLOSED, [Finish(None)], State.FINISHING),
     ],
@@ -71,23 +71,23 @@ def test_what_comes_is_answered(
     promise: Promise, offset: int, event: Event, effects: list[Effect | Kind], state: State
 ) -> None:
     """While bytes are received every event has its effects, in order, and its next state."""
-    transfer = Transfer(promise, offset, MAX)
-    assert transfer.state is State.RECEIVING
-    assert told(transfer.receive(event)) == effects
-    assert transfer.state is state
+    conversation = Conversation(promise, offset, MAX)
+    assert conversation.state is State.RECEIVING
+    assert told(conversation.receive(event)) == effects
+    assert conversation.state is state
     written = sum(effect.size for effect in effects if isinstance(effect, Write))
-    assert transfer.offset == (0 if effects == [Forget()] else offset + written)
+    assert conversation.offset == (0 if effects == [Reset()] else offset + written)
 
 
 @pytest.mark.parametrize("ended", [End(), LOST, Bytes(101)], ids=["finishing", "left", "failed"])
 @pytest.mark.parametrize("event", [Bytes(1), End(), Restart(), CLOSED])
 def test_after_the_end_nothing_has_a_place(ended: Event, event: Event) -> None:
     """What is not in the table is illegal: once the end was said, or came, any event is `bad_message`."""
-    transfer = Transfer(FREE, 0, MAX)
-    transfer.receive(ended)
-    assert (transfer.state, type(event)) not in TRANSITIONS
-    assert told(transfer.receive(event)) == [BAD_MESSAGE]
-    assert transfer.state is State.OVER
+    conversation = Conversation(FREE, 0, MAX)
+    conversation.receive(ended)
+    assert (conversation.state, type(event)) not in TRANSITIONS
+    assert told(conversation.receive(event)) == [BAD_MESSAGE]
+    assert conversation.state is State.OVER
 
 
 @given(promised=st.none() | st.integers(0, 50), events=st.lists(
@@ -96,18 +96,18 @@ def test_after_the_end_nothing_has_a_place(ended: Event, event: Event) -> None:
 def test_no_more_is_written_than_was_promised(promised: int | None, events: list[Event]) -> None:
     """Whatever comes: writes follow each other without a gap, never past the promise or the limit, and an end is
     only let through when a promised size is there."""
-    transfer = Transfer(Promise("a", promised), 0, 40)
+    conversation = Conversation(Promise("a", promised), 0, 40)
     limit = 40 if promised is None else promised
     written = 0
     for event in events:
-        if transfer.state is not State.RECEIVING:
+        if conversation.state is not State.RECEIVING:
             break
-        for effect in transfer.receive(event):
+        for effect in conversation.receive(event):
             if isinstance(effect, Write):
                 assert 0 < effect.size <= (event.size if isinstance(event, Bytes) else 0)
                 written += effect.size
-            elif isinstance(effect, Forget):
+            elif isinstance(effect, Reset):
                 written = 0
             elif isinstance(effect, Finish):
                 assert promised is None or written == promised
-        assert transfer.offset == written <= limit
+        assert conversation.offset == written <= limit

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from jackfield.app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
-from jackfield.app.handler import Buffers, Connection, Failure, Handler
+from jackfield.app.handler import Buffers, Connection, Failure, Handler, periodically
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.many import ManySocket
-from jackfield.handlers.upload.sockets.one import Socket
+from jackfield.handlers.upload.sockets.one import Socket, say_stored
 from jackfield.handlers.upload.store.contract import Kept
 from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.metrics import UploadMetrics
+from jackfield.handlers.upload.uploads.probe import DiskProbe
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
-from jackfield.handlers.upload.wire.messages import Promise, parse_creation
+from jackfield.handlers.upload.wire.messages import Creation, Promise, parse_creation
 
 _SWEEP: Final = 5.0  # seconds; the bytes of what expired leave the disk within 15
 
@@ -40,9 +42,7 @@ class Upload(Handler):
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
         super().__init__(name, path, options, registry)
         self.buffers = Buffers(options.memory)
-        self.results = Counter(
-            f"jackfield_{name}_results", "Uploads, by what became of them", ["result"], registry=registry
-        )
+        self.metrics = UploadMetrics(name, registry)
         open_now = Gauge(f"jackfield_{name}_open", "Uploads that are open", registry=registry)
         open_now.set_function(lambda: len(self.uploads))
         memory = Gauge(f"jackfield_{name}_buffer_bytes", "Memory out for received bytes", registry=registry)
@@ -51,13 +51,15 @@ class Upload(Handler):
         self.store = DirectoryStore(
             options.directory, options.on_conflict, options.receipts_kept, options.expires, syncs.observe
         )
-        self.uploads = Uploads(self.store, options)
+        self.uploads = Uploads(self.store, options, self.metrics)
+        self._probe = DiskProbe(options.directory)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """The store is open as long as the service runs, and swept."""
         await self.uploads.open()
-        sweeping = asyncio.create_task(self._sweep())
+        period = min(_SWEEP, self.options.expires)
+        sweeping = asyncio.create_task(periodically(f"{self.name}.sweep", period, self.uploads.sweep))
         try:
             yield
         finally:
@@ -65,21 +67,9 @@ class Upload(Handler):
             await asyncio.wait([sweeping])
             await self.uploads.close()
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(min(_SWEEP, self.options.expires))
-            try:
-                await self.uploads.sweep()
-            except (OSError, Failure) as error:
-                self.log.warning("sweep.failed", problem=str(error))
-
     async def ready(self) -> bool:
         """Whether the disk answers. That it is full is said to each upload: those that were admitted go on."""
-        try:
-            await self.store.free()
-        except OSError:
-            return False
-        return True
+        return await self._probe.answers()
 
     # -- plain HTTP
 
@@ -94,24 +84,27 @@ class Upload(Handler):
         except UnicodeDecodeError:
             raise Failure(BAD_REQUEST, "The body is not UTF-8.") from None
         if request.content_type == "application/json":
-            promise = parse_creation(body).promise
+            creation = parse_creation(body)
         elif request.content_type == "text/plain":
-            promise = Promise(body, plain=True)
+            creation = Creation(Promise(body, plain=True))
         else:
             raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send application/json, or the name as text/plain.")
-        token, upload = await self.uploads.create(promise)
-        self.results.labels("created").inc()
-        url = f"{self.path}/{token}"
-        until = time.time() + self.uploads.expires_in(upload)
-        headers = {"Location": url, **_headers(0, promise.size, until)}
-        if promise.plain:
-            return web.Response(text=token, status=201, headers=headers)
+        token, found = await self.uploads.create(creation.promise, token=creation.token)
+        if isinstance(found, Kept):
+            return _stored(found)
+        new = found.creations == 1
+        return self._created(token, found, status=201 if new else 200)
+
+    def _created(self, token: str, upload: OpenUpload, status: int) -> web.Response:
+        url, until = f"{self.path}/{token}", time.time() + self.uploads.expires_in(upload)
+        headers = {"Location": url, **_headers(upload.part.offset, upload.promise.size, until)}
+        if upload.promise.plain:
+            return web.Response(text=token, status=status, headers=headers)
         fields = {
-            "token": token, "url": url, "name": promise.name, "size": promise.size, "offset": 0,
+            "token": token, "url": url, **_open_fields(upload, until),
             "message_size": self.options.message_size, "window": self.options.window,
-            "expires": _rfc3339(until),
         }  # fmt: skip
-        return web.json_response(fields, status=201, headers=headers)
+        return web.json_response(fields, status=status, headers=headers)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """`GET` and `HEAD` of an upload: how far it is."""
@@ -119,25 +112,15 @@ class Upload(Handler):
         if token is None:
             return await super().get(request)
         found = await self.uploads.find(token)
-        fields: dict[str, Any]
         if isinstance(found, Kept):
-            receipt, until = found.receipt, found.until
-            fields = {
-                "state": "stored", "name": receipt.name, "size": receipt.size, "offset": receipt.size,
-                "expires": _rfc3339(until), "sha256": receipt.sha256,
-            }  # fmt: skip
-            return web.json_response(fields, headers=_headers(receipt.size, receipt.size, until))
-        until, size = time.time() + self.uploads.expires_in(found), found.promise.size
-        fields = {
-            "state": "open", "name": found.promise.name, "size": size, "offset": found.part.offset,
-            "expires": _rfc3339(until),
-        }  # fmt: skip
-        return web.json_response(fields, headers=_headers(found.part.offset, size, until))
+            return _stored(found)
+        until = time.time() + self.uploads.expires_in(found)
+        headers = _headers(found.part.offset, found.promise.size, until)
+        return web.json_response(_open_fields(found, until), headers=headers)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """`DELETE`: throw an open upload away."""
         await self.uploads.cancel(request.match_info["token"])
-        self.results.labels("cancelled").inc()
         return web.Response(status=204)
 
     # -- the socket
@@ -149,11 +132,14 @@ class Upload(Handler):
 
     async def serve(self, connection: Connection) -> None:
         """One socket on one upload, or on as many as it creates."""
-        token = connection.request.match_info.get("token")
+        token, found = connection.request.match_info.get("token"), connection.admitted
+        results = self.metrics.results
         if token is None:
-            await ManySocket(connection, self.uploads, self.options, self.results).run()
+            await ManySocket(connection, self.uploads, self.options, results).run()
+        elif isinstance(found, Kept):
+            await say_stored(connection, token, found.receipt, plain=True)
         else:
-            await Socket(connection, token, self.uploads, self.options, self.results).run()
+            await Socket(connection, token, found, self.options, results).run()
 
     def last_words(self, failure: Failure) -> str | None:
         """Every failure is told in a message of its own; the end of the service is none."""
@@ -168,6 +154,25 @@ def _headers(offset: int, size: int | None, until: float) -> dict[str, str]:
         "Upload-Expires": email.utils.formatdate(math.ceil(until), usegmt=True),
     }
     return headers if size is None else {**headers, "Upload-Length": str(size)}
+
+
+def _open_fields(upload: OpenUpload, until: float) -> dict[str, Any]:
+    """What JSON says of an open upload."""
+    promise = upload.promise
+    return {
+        "state": "open", "name": promise.name, "size": promise.size, "offset": upload.part.offset,
+        "expires": _rfc3339(until),
+    }  # fmt: skip
+
+
+def _stored(kept: Kept) -> web.Response:
+    """The receipt."""
+    receipt, until = kept.receipt, kept.until
+    fields = {
+        "state": "stored", "name": receipt.name, "size": receipt.size, "offset": receipt.size,
+        "expires": _rfc3339(until), "sha256": receipt.sha256,
+    }  # fmt: skip
+    return web.json_response(fields, headers=_headers(receipt.size, receipt.size, until))
 
 
 def _rfc3339(when: float) -> str:

@@ -1,19 +1,44 @@
-"""Work that goes on to its end, whatever becomes of who asked for it."""
+"""Work that goes on to its end, whatever becomes of who asked for it, and is supervised."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from jackfield.app.errors import INTERNAL
+from jackfield.app.handler import Failure, supervised
+
 _T = TypeVar("_T")
 
 
-def begin(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Begin it as a task. That it fails is no fault of asyncio's, also where nobody waits for it any more."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_look_at)
+def begin(name: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """Begin the work as a task of its own. Failure and OSError are answers to whoever waits for it, if anybody does.
+
+    Whatever else it raises is a fault of ours: it is logged with its traceback and counted under `name`, and who waits
+    gets Failure `internal_error`.
+    """
+    task = asyncio.create_task(_supervise(name, work))
+    task.add_done_callback(_retrieve)
     return task
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
+async def _supervise(name: str, work: Coroutine[Any, Any, _T]) -> _T:
+    results: list[_T] = []
+    refusals: list[Failure | OSError] = []
+
+    async def run() -> None:
+        try:
+            results.append(await work)
+        except (Failure, OSError) as refusal:
+            refusals.append(refusal)
+
+    if not await supervised(name, run):
+        raise Failure(INTERNAL, "The service failed; its log says why.")
+    if refusals:
+        raise refusals[0]
+    return results[0]
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Where nobody waits any more, asyncio would call the exception a fault."""
     if not task.cancelled():
         task.exception()

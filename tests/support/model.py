@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(acks, "_EVERY", 0.001)
-        self.patch.setattr(open_upload, "_QUIET", 0.01)
+        self.patch.setattr(open_upload, "SYNC_IDLE", 0.01)
         self.clock = Clock(self.patch)
         self.folder = tempfile.TemporaryDirectory()
         self.uploads: list[Known] = []

@@ -149,4 +149,4 @@ class Answers:
                 return
         last = self._slots[0] if self._slots else None
         if last is not None and last.acks is not None and not last.done:
-            await last.acks.send()
+            last.acks.send()

@@ -4,7 +4,8 @@ from collections import deque
 
 from jackfield.app.handler import Batch, Connection, Failure
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.sockets.one import BATCH, PATIENCE, least
+from jackfield.handlers.upload.sockets.acks import BATCH
+from jackfield.handlers.upload.sockets.one import PATIENCE, least
 from jackfield.handlers.upload.store.small import SMALL
 from jackfield.handlers.upload.wire.messages import End, Promise, parse_many
 

@@ -24,8 +24,8 @@ from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Creation, End, Promise, Receipt, Restart, Resume, check_token
-from jackfield.handlers.upload.wire.one import Bytes, Finish, Forget
-from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, TOO_MANY_UPLOADS, UNKNOWN_UPLOAD
+from jackfield.handlers.upload.wire.one import Bytes, Finish, Reset
+from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, UNKNOWN_UPLOAD
 
 _TURN: Final = 16  # small files that are taken before others have their turn: about 2 ms
 
@@ -45,7 +45,7 @@ class ManySocket:
         self._current: Slot | None = None  # which takes bytes
         self._discarding = False  # after an error: up to the next request
         self._finishing: set[asyncio.Task[Receipt]] = set()
-        self._releases: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[tuple[int, int] | None]] = set()
 
     async def run(self) -> None:
         """Until the client leaves or breaks the rules; then what has come is kept, what was ended is finished."""
@@ -109,17 +109,9 @@ class ManySocket:
     # -- a request
 
     async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
-        while True:
-            try:
-                created = await self._uploads.create(promise, lazily=True)
-            except Failure as failure:
-                # Nobody who ended each of them has too many: what is in the way is stored in a moment.
-                if failure.kind is not TOO_MANY_UPLOADS or not self._finishing:
-                    raise
-                await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                self._results.labels("created").inc()
-                return created
+        token, upload = await self._uploads.create(promise, lazily=True)
+        assert isinstance(upload, OpenUpload), "the token is new"
+        return token, upload
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         if not check_token(token):
@@ -152,7 +144,7 @@ class ManySocket:
         self._current, self._discarding = None, True
 
     async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
-        slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer)
+        slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer_all)
         slot.session = self._session(slot, upload)
         await slot.session.hold()
         return upload.receipt
@@ -223,14 +215,14 @@ class ManySocket:
             return
         if slot.done:
             return  # it was taken over, or cancelled, meanwhile
-        if isinstance(effect, Forget):
+        if isinstance(effect, Reset):
             self._ready(slot)
         elif isinstance(effect, Finish):
             self._current = None
             self._finish(slot, slot.session, effect.sha256)
 
     def _finish(self, slot: Slot, session: Session, sha256: str | None) -> None:
-        finishing = session.finish(sha256, self._uploads.stored)
+        finishing = session.finish(sha256)
         self._finishing.add(finishing)
         finishing.add_done_callback(lambda task: self._concluded(slot, task))
 

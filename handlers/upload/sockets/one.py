@@ -2,24 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, NoReturn
 
 from prometheus_client import Counter
 
-from jackfield.app.errors import DRAINING, NORMAL, TIMED_OUT
+from jackfield.app.errors import DRAINING, INTERNAL, NORMAL, TIMED_OUT
 from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.sockets.acks import Acks
+from jackfield.handlers.upload.sockets.acks import BATCH, Acks
 from jackfield.handlers.upload.sockets.session import Session
-from jackfield.handlers.upload.store.contract import Kept
-from jackfield.handlers.upload.uploads.registry import Uploads
+from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Receipt
-from jackfield.handlers.upload.wire.one import Bytes, Finish, Forget, Left
+from jackfield.handlers.upload.wire.one import Bytes, Finish, Left, Reset
 from jackfield.handlers.upload.wire.words import IDLE, SUPERSEDED
 
 # The pace of every socket that carries uploads, this one's and that of many files.
-BATCH: Final = 4 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
 PATIENCE: Final = 0.02  # seconds to wait for so many
 GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
 LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
@@ -31,28 +30,20 @@ def least(options: UploadOptions) -> int:
 
 
 class Socket:
-    """Serves one socket on one upload, from `ready` to the receipt, or to whatever else ends it."""
+    """Serves one socket on one open upload, from `ready` to the receipt, or to whatever else ends it."""
 
     def __init__(
-        self, connection: Connection, token: str, uploads: Uploads, options: UploadOptions, results: Counter
+        self, connection: Connection, token: str, upload: OpenUpload, options: UploadOptions, results: Counter
     ) -> None:
         self._connection = connection
         self._token = token
-        self._uploads = uploads
         self._options = options
-        found = connection.admitted
-        if isinstance(found, Kept):
-            self._kept: Receipt | None = found.receipt
-            return
-        self._kept = None
-        self._acks = Acks(found.part, options.window // 2, connection.offer)
-        self._session = Session(found, options, results, connection.interrupt, self._acks.moved, connection)
+        self._acks = Acks(upload.part, options.window // 2, connection.offer_all)
+        self._session = Session(upload, options, results, connection.interrupt, self._acks.moved, connection)
         self._least = least(options)
 
     async def run(self) -> None:
         """See the class. Always ends by raising."""
-        if self._kept is not None:
-            await self._say_stored(self._kept, plain=True)
         failure: BaseException | None = None
         try:
             await self._session.hold()
@@ -61,17 +52,17 @@ class Socket:
             failure = error
             raise
         finally:
-            await self._session.release(failure)
-            if self._session.upload.receipt is None and self._session.upload.gone is None:
-                await self._acks.send()
+            left = await self._session.release(failure)
+            if left is not None:
+                self._acks.send(left)
 
     async def _receive(self) -> None:
         upload = self._session.upload
         if upload.receipt is not None:
-            await self._say_stored(upload.receipt, plain=upload.promise.plain)
+            await say_stored(self._connection, self._token, upload.receipt, plain=upload.promise.plain)
         await self._say_ready()
-        self._acks.begin()
-        acknowledging = asyncio.create_task(self._acks.run())
+        acknowledging = tasks.begin("upload.acks", self._acks.run())
+        acknowledging.add_done_callback(self._acks_ended)
         try:
             while self._session.receiving:
                 await self._step()
@@ -82,9 +73,14 @@ class Socket:
         finally:
             acknowledging.cancel()
 
+    def _acks_ended(self, acknowledging: asyncio.Task[None]) -> None:
+        if not acknowledging.cancelled():
+            self._connection.interrupt(Failure(INTERNAL, "The service failed; its log says why."))
+
     async def _say_ready(self) -> None:
         self._connection.stream.align(self._session.upload.part.offset)
         await self._connection.send(self._session.greeting(self._token))
+        self._acks.begin()
 
     # -- one turn: take what has come, and do what the session says
 
@@ -109,10 +105,11 @@ class Socket:
             await self._session.receive(Bytes(item.size), item)
             return
         match await self._session.receive(messages.parse(item)):
-            case Forget():
+            case Reset():
                 await self._say_ready()
             case Finish() as finish:
-                await self._say_stored(await self._finish(finish), plain=self._session.upload.promise.plain)
+                receipt, plain = await self._finish(finish), self._session.upload.promise.plain
+                await say_stored(self._connection, self._token, receipt, plain=plain)
 
     async def _use_what_came(self, grace: float) -> None:
         """Somebody else ends this session: what has arrived is kept all the same.
@@ -132,7 +129,7 @@ class Socket:
             return await self._connection.stream.next()  # does not wait for what is there already
 
     async def _finish(self, finish: Finish) -> Receipt:
-        finishing = self._session.finish(finish.sha256, self._uploads.stored)
+        finishing = self._session.finish(finish.sha256)
         try:
             return await self._connection.interruptible(_wait(finishing))
         except Failure as failure:
@@ -140,9 +137,11 @@ class Socket:
                 raise
             return await _wait(finishing)  # the service ends, and this ends well
 
-    async def _say_stored(self, receipt: Receipt, *, plain: bool) -> None:
-        await self._connection.send(messages.stored(self._token, receipt))
-        raise Close(NORMAL, _closing(receipt) if plain else "")
+
+async def say_stored(connection: Connection, token: str, receipt: Receipt, *, plain: bool) -> NoReturn:
+    """Send the receipt and end the socket; to a client that knows no messages the closing reason says it too."""
+    await connection.send(messages.stored(token, receipt))
+    raise Close(NORMAL, _closing(receipt) if plain else "")
 
 
 def _closing(receipt: Receipt) -> str:

@@ -9,11 +9,12 @@ from prometheus_client import Counter
 
 from jackfield.app.errors import INTERNAL
 from jackfield.app.handler import Batch, Connection, Failure
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Receipt
-from jackfield.handlers.upload.wire.one import Event, Fail, Finish, Forget, Keep, State, Transfer, Write
+from jackfield.handlers.upload.wire.one import Conversation, Event, Fail, Finish, Reset, State, Suspend, Write
 
 UNDER_WAY: Final = 3
 """Batches given to the disk before the one before is done: while the event loop hears of one the next is written."""
@@ -22,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Session:
-    """Holds an upload (see `open_upload.Holder`) and does what the protocol says with what comes.
+    """Holds an upload (see `uploads.upload.Writer`) and does what the protocol says with what comes.
 
     `ended` is called with the failure when somebody else ends it: a newer socket, a cancellation, the
     disk. `moved` is called when `offset` or `durable` has moved. The bytes come from `connection`.
@@ -40,20 +41,28 @@ class Session:
         self.upload = upload
         self._options = options
         self._results = results
-        self.end = ended
-        self.progressed = moved
+        self._ended = ended
+        self._moved = moved
         self._connection = connection
-        self._transfer: Transfer | None = None
+        self._conversation: Conversation | None = None  # set by `hold`
         self._writing: set[asyncio.Task[None]] = set()
-        self._fewer = asyncio.Event()
+        self._fewer = asyncio.Event()  # set when a write has ended
         self._broken: Failure | None = None  # what the first write that failed came to
-        self._quiet = asyncio.Event()
+        self._drained = asyncio.Event()  # set when it will not write any more
+
+    def end(self, failure: Failure) -> None:
+        """See `Writer`."""
+        self._ended(failure)
+
+    def progressed(self) -> None:
+        """See `Writer`."""
+        self._moved()
 
     async def hold(self) -> None:
         """Take the upload over. Raises Failure; afterwards `upload.receipt` may be there already."""
         await self.upload.hold(self)
         offset = self.upload.part.offset
-        self._transfer = Transfer(self.upload.promise, offset, self._options.max_size)
+        self._conversation = Conversation(self.upload.promise, offset, self._options.max_size)
         if offset and self.upload.receipt is None:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
 
@@ -71,34 +80,34 @@ class Session:
     @property
     def receiving(self) -> bool:
         """Whether bytes and an end may still come."""
-        return self._transfer is not None and self._transfer.state is State.RECEIVING
+        return self._conversation is not None and self._conversation.state is State.RECEIVING
 
-    async def receive(self, event: Event, batch: Batch | None = None) -> Finish | Forget | None:
+    async def receive(self, event: Event, batch: Batch | None = None) -> Finish | Reset | None:
         """Do what the protocol says to what came; what is left to the socket is returned. Raises Failure.
 
         The bytes of `batch` go to the disk behind those before them. This waits while enough are under
         way, and not for these; they are given back when they are written. If that fails `ended` is told,
         and whatever comes next raises it.
         """
-        assert self._transfer is not None, "hold before receive"
+        assert self._conversation is not None, "hold before receive"
         try:
             await self._until(UNDER_WAY - 1 if batch is not None else 0)
             if self._broken is not None:
                 raise self._broken
-            for effect in self._transfer.receive(event):
+            for effect in self._conversation.receive(event):
                 match effect:
                     case Write(size):
                         assert batch is not None
                         self._begin(batch, size)
                         batch = None
-                    case Forget():
+                    case Reset():
                         await self.upload.restart(self)
                         return effect
                     case Fail(failure):
                         raise failure
                     case Finish():
                         return effect
-                    case Keep():
+                    case Suspend():
                         return None
             return None
         finally:
@@ -107,16 +116,16 @@ class Session:
 
     def _begin(self, batch: Batch, size: int) -> None:
         """Its own task: whatever becomes of the socket, memory that is being written is not given back."""
-        self._writing.add(asyncio.create_task(self._write(batch, size)))
+        self._writing.add(tasks.begin("upload.write", self._write(batch, size)))
 
     async def _write(self, batch: Batch, size: int) -> None:
         try:
             await self.upload.write(self, first(batch.views, size), size)
         except Failure as failure:
             self._break(failure)
-        except Exception:
-            log.exception("handler.failed")
+        except Exception:  # a fault of ours: `tasks` tells it
             self._break(Failure(INTERNAL, "The service failed; its log says why."))
+            raise
         else:
             self.progressed()
         finally:
@@ -137,43 +146,45 @@ class Session:
             self._fewer.clear()
             await self._fewer.wait()
 
-    def finish(self, sha256: str | None, stored: Callable[[OpenUpload], None]) -> "asyncio.Task[Receipt]":
+    def finish(self, sha256: str | None) -> "asyncio.Task[Receipt]":
         """Verify and store, whatever becomes of the socket."""
         promised = self.upload.promise.sha256
-        return self.upload.finish(self, [digest for digest in (promised, sha256) if digest is not None], stored)
+        return self.upload.finish(self, [digest for digest in (promised, sha256) if digest is not None])
 
     @property
-    def held_up(self) -> bool:
-        """See `Holder`."""
+    def backpressured(self) -> bool:
+        """See `Writer`."""
         return self._connection.stream.paused
 
-    async def quiet(self) -> None:
-        """Until this session will not write any more."""
-        await self._quiet.wait()
+    async def drained(self) -> None:
+        """See `Writer`."""
+        await self._drained.wait()
 
-    async def release(self, failure: BaseException | None) -> None:
-        """Let go: what has come is made durable; what became of it is written down."""
+    async def release(self, failure: BaseException | None) -> tuple[int, int] | None:
+        """Let go: what has come is made durable; what became of it is written down.
+
+        `offset` and `durable` to be acknowledged as the last ones; None where there is nothing more to be said.
+        """
         await self._until(0)
-        self._quiet.set()
-        await self.upload.release(self)
+        self._drained.set()
+        left = await self.upload.release(self)
         self._report(self._broken or failure)
+        return left
 
     def stored(self) -> None:
         """It has its receipt, so that there is nothing to wait for."""
-        self._quiet.set()
+        self._drained.set()
         self.upload.let_go(self)
-        self._report(None)
 
     def _report(self, failure: BaseException | None) -> None:
-        upload, receipt = self.upload, self.upload.receipt
-        if receipt is not None:
-            log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
-            self._results.labels("stored").inc()
-        elif isinstance(failure, Failure):
+        upload = self.upload
+        if upload.receipt is not None:
+            return  # the registry has told it
+        if isinstance(failure, Failure):
             log.info("upload.failed", upload=upload.id, failure=failure.kind.code, offset=upload.part.offset)
             self._results.labels(failure.kind.code).inc()
         else:
-            log.info("upload.left", upload=upload.id, offset=upload.part.offset)
+            log.info("upload.suspended", upload=upload.id, offset=upload.part.offset)
 
 
 def first(views: Sequence[memoryview], size: int) -> Sequence[memoryview]:

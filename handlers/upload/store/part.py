@@ -14,7 +14,7 @@ import structlog
 from aiofiles.threadpool import wrap
 
 from jackfield.app.errors import Failure
-from jackfield.handlers.upload import tasks as background
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFile
 from jackfield.handlers.upload.store.publish import NotSynced, Publisher
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest
@@ -254,7 +254,7 @@ class DirectoryPart:
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Nothing else that needs the turn runs beside it; and it runs to its end, whatever becomes of who asked."""
-        return await asyncio.shield(background.begin(self._locked(work)))
+        return await asyncio.shield(tasks.begin("store.part", self._locked(work)))
 
     async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         async with self._turn:

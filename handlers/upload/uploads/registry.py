@@ -1,31 +1,36 @@
-"""All open uploads: their tokens, what room they were promised, when they expire."""
+"""All open uploads: their tokens, the space they were promised, when they expire."""
 
 import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import structlog
 
-from jackfield.app.errors import TOO_LARGE, Failure
+from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE, Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
-from jackfield.handlers.upload.uploads.space import Room
+from jackfield.handlers.upload.uploads.metrics import UploadMetrics
+from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.uploads.upload import OpenUpload, storage_failure
-from jackfield.handlers.upload.wire.messages import Promise
+from jackfield.handlers.upload.wire.messages import Promise, check_token
 from jackfield.handlers.upload.wire.names import check_name
 from jackfield.handlers.upload.wire.words import (
     ALREADY_STORED,
     CANCELLED,
     EXPIRED,
     NAME_TAKEN,
+    NO_SPACE,
+    TOKEN_CONFLICT,
     TOO_MANY_UPLOADS,
     UNKNOWN_UPLOAD,
 )
 
 _BYTES_OF_TOKEN: Final = 24
+_LOGGED_NAME: Final = 200  # characters of a name that is refused: it may be as long as a request
 
 log = structlog.get_logger()
 
@@ -35,77 +40,153 @@ _T = TypeVar("_T")
 class Uploads:
     """All of them, by the hash of their tokens."""
 
-    def __init__(self, store: Store, options: UploadOptions) -> None:
+    def __init__(self, store: Store, options: UploadOptions, metrics: UploadMetrics) -> None:
         self._store = store
         self._options = options
-        self._open: dict[str, OpenUpload] = {}
-        self._creating = 0
-        self._room = Room(store.free, self._promised)
+        self._metrics = metrics
+        self._open: dict[str, OpenUpload] = {}  # also those that are being stored
+        self._storing = 0  # uploads in `_open` that are ended: they do not count against `max_open`
+        self._creating = 0  # uploads that are not in `_open` yet, and count
+        self._asked: dict[str, asyncio.Event] = {}  # keys that a creation is looking at; set when it is done
+        self._space = Space(store.free, self._promised)
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def open(self) -> None:
-        """Take up what the store has."""
+        """Take up what the store has. Raises CannotStart."""
         now = time.time()
         for found in await self._store.open():
-            upload = OpenUpload(found.key, found.promise, found.part, self._options, self._room)
+            upload = self._add(found.key, found.promise, found.part)
             upload.last_byte = time.monotonic() - max(now - found.touched, 0)
-            self._open[found.key] = upload
+        free = await _answer(self._store.free())
+        if free < self._options.min_free:
+            log.warning("space.low", free=free, min_free=self._options.min_free)
 
-    async def create(self, promise: Promise, *, lazily: bool = False) -> tuple[str, OpenUpload]:
-        """A new upload and its token. Raises Failure for each limit that "Create" names.
+    def _add(self, key: str, promise: Promise, part: Part) -> OpenUpload:
+        upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._space, self)
+        return upload
 
-        Created `lazily` it may stay in memory until it is ended, left, quiet or large: for a socket of many files.
+    # -- creating
+
+    async def create(
+        self, promise: Promise, *, token: str | None = None, lazily: bool = False
+    ) -> tuple[str, OpenUpload | Kept]:
+        """A new upload and its token, or, where the client has drawn the token and asked before, that upload again.
+
+        It is given back as it stands, or its receipt where it is stored. Raises Failure for each limit that "Create"
+        names, and `token_conflict` where name, size or digest are not those of before.
+
+        Created `lazily` it may stay in memory until it is ended, left, idle or large: for a socket of many files.
         """
+        try:
+            if token is None:
+                drawn = secrets.token_urlsafe(_BYTES_OF_TOKEN)
+                return drawn, await self._create(key_of(drawn), promise, lazily=lazily)
+            async with self._alone(key_of(token)) as key:
+                known = await self._known(key)
+                if known is not None:
+                    return token, self._repeat(key, known, promise)
+                return token, await self._create(key, promise, lazily=lazily)
+        except Failure as failure:
+            self._refuse(promise, failure)
+            raise
+
+    @asynccontextmanager
+    async def _alone(self, key: str) -> AsyncIterator[str]:
+        """Creations with one token go one after the other: they are the same."""
+        while (other := self._asked.get(key)) is not None:
+            await other.wait()
+        done = self._asked[key] = asyncio.Event()
+        try:
+            yield key
+        finally:
+            del self._asked[key]
+            done.set()
+
+    async def _known(self, key: str) -> OpenUpload | Kept | None:
+        """What has this key; what has expired, and what is being removed, is gone before this returns."""
+        while (upload := self._open.get(key)) is not None and upload.receipt is None:
+            if self._expired(upload):
+                await self._expire(upload)
+            elif upload.gone is None:
+                return upload
+            else:
+                async with upload.lock:
+                    pass
+        return await _answer(self._store.receipt(key))
+
+    def _repeat(self, key: str, known: OpenUpload | Kept, promise: Promise) -> OpenUpload | Kept:
+        if _asked_for(known.promise) != _asked_for(promise):
+            raise Failure(TOKEN_CONFLICT, "An upload with this token has another name, size or digest.")
+        state = "stored"
+        if isinstance(known, OpenUpload):
+            state, known.creations = "open", known.creations + 1
+        log.info("upload.repeated", upload=key[:12], name=promise.name, size=promise.size, state=state)
+        self._metrics.results.labels("repeated").inc()
+        return known
+
+    async def _create(self, key: str, promise: Promise, *, lazily: bool) -> OpenUpload:
         check_name(promise.name)
         options, size = self._options, promise.size or 0
         if size > options.max_size:
             raise Failure(TOO_LARGE, f"An upload may have {options.max_size} bytes.")
         if not lazily:
-            if await _asked(self._store.taken(promise.name)):
+            if await _answer(self._store.taken(promise.name)):
                 raise Failure(NAME_TAKEN, "The name is taken.")
-            self._room.doubt()
-        if len(self._open) + self._creating >= options.max_open:
+            self._space.invalidate()
+        if len(self._open) - self._storing + self._creating >= options.max_open:
             raise Failure(TOO_MANY_UPLOADS, f"{options.max_open} uploads are open.")
         self._creating += 1
         try:
-            await _asked(self._room.claim(size, options.min_free))
+            await _answer(self._space.reserve(size, options.min_free))
             try:
-                return await self._create(promise, lazily=lazily)
+                return await self._make(key, promise, lazily=lazily)
             finally:
-                self._room.settle(size)
+                self._space.release(size)
         finally:
             self._creating -= 1
 
-    async def _create(self, promise: Promise, *, lazily: bool) -> tuple[str, OpenUpload]:
-        token = secrets.token_urlsafe(_BYTES_OF_TOKEN)
-        key = key_of(token)
+    async def _make(self, key: str, promise: Promise, *, lazily: bool) -> OpenUpload:
         if lazily:
             part: Part = self._store.create_lazily(key, promise)
         else:
-            part = await _asked(self._store.create(key, promise))
-        upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._room)
-        if lazily:  # it is as a rule stored a moment later, and that line says the same: two cost a tenth of all
-            log.debug("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
+            part = await _answer(self._store.create(key, promise))
+        upload = self._add(key, promise, part)
+        self._metrics.results.labels("created").inc()
+        fields = {"upload": upload.id, "name": promise.name, "size": promise.size, "plain": promise.plain}
+        if lazily:  # it is as a rule stored a moment later, and that line says the same
+            log.debug("upload.created", **fields)
         else:
-            log.info("upload.created", upload=upload.id, name=promise.name, size=promise.size, plain=promise.plain)
-        return token, upload
+            log.info("upload.created", **fields)
+        return upload
+
+    def _refuse(self, promise: Promise, failure: Failure) -> None:
+        kind = failure.kind
+        self._metrics.refusals.labels(kind.code).inc()
+        name = promise.name[:_LOGGED_NAME].encode("utf-8", "backslashreplace").decode()
+        fields = {"failure": kind.code, "name": name, "size": promise.size}
+        if kind is NO_SPACE or kind.close == INTERNAL_ERROR:
+            log.warning("upload.refused", **fields)
+        else:
+            log.info("upload.refused", **fields)
 
     def _promised(self) -> int:
         """Bytes that open uploads were promised and have not sent yet."""
         return sum(max((upload.promise.size or 0) - upload.part.offset, 0) for upload in self._open.values())
 
+    # -- finding
+
     async def find(self, token: str) -> OpenUpload | Kept:
-        """What the token opens. Raises Failure `unknown_upload`."""
+        """What the token opens. Raises Failure `unknown_upload`, also for a text that cannot be a token."""
         key = key_of(token)
         upload = self._open.get(key)
-        if upload is not None and upload.gone is None and not self._expired(upload):
-            return upload
-        kept = await _asked(self._store.receipt(key)) if upload is None else None
-        if kept is None:
-            raise Failure(UNKNOWN_UPLOAD, "There is no such upload; it may have expired.")
-        return kept
+        if upload is not None and upload.receipt is None:
+            if upload.gone is None and not self._expired(upload):
+                return upload
+        elif check_token(token) and (kept := await _answer(self._store.receipt(key))) is not None:
+            return kept
+        raise Failure(UNKNOWN_UPLOAD, "There is no such upload; it may have expired.")
 
     def expires_in(self, upload: OpenUpload) -> float:
         """Seconds from now, counted from its last byte; what has a socket on it stays in spite of it."""
@@ -114,9 +195,25 @@ class Uploads:
     def _expired(self, upload: OpenUpload) -> bool:
         return upload.session is None and not upload.lock.locked() and self.expires_in(upload) <= 0
 
-    def stored(self, upload: OpenUpload) -> None:
-        """It has its receipt: from now on the store answers for it."""
-        self._let_go(upload)
+    # -- ending
+
+    def finish_begun(self, upload: OpenUpload) -> None:
+        """See `Owner`."""
+        self._storing += 1
+
+    def finish_failed(self, upload: OpenUpload, failure: Failure) -> None:
+        """See `Owner`."""
+        log.info("upload.failed", upload=upload.id, failure=failure.kind.code, offset=upload.part.offset)
+        self._metrics.results.labels(failure.kind.code).inc()
+
+    def finish_done(self, upload: OpenUpload) -> None:
+        """See `Owner`. Of what has its receipt the store knows from now on."""
+        self._storing -= 1
+        receipt = upload.receipt
+        if receipt is not None:
+            self._let_go(upload)
+            log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
+            self._metrics.results.labels("stored").inc()
 
     def _let_go(self, upload: OpenUpload) -> None:
         self._open.pop(upload.key, None)
@@ -128,8 +225,15 @@ class Uploads:
         if isinstance(found, OpenUpload):
             await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
             if found.receipt is None:
+                self._metrics.results.labels("cancelled").inc()
                 return
         raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
+
+    async def _expire(self, upload: OpenUpload) -> None:
+        try:
+            await self._remove(upload, Failure(EXPIRED, "The upload has expired."))
+        except Failure as failure:
+            log.warning("upload.not_removed", upload=upload.id, problem=failure.detail)
 
     async def _remove(self, upload: OpenUpload, why: Failure) -> None:
         async with upload.lock:  # a finish that is under way goes first
@@ -147,13 +251,10 @@ class Uploads:
             log.info("upload.failed", upload=upload.id, failure=why.kind.code)
 
     async def sweep(self) -> None:
-        """Remove what has expired; let the store drop old receipts."""
+        """Remove what has expired; let the store drop old receipts. Raises OSError."""
         for upload in list(self._open.values()):
             if self._expired(upload):  # asked now, not before the others were removed: a socket may have come
-                try:
-                    await self._remove(upload, Failure(EXPIRED, "The upload has expired."))
-                except Failure as failure:
-                    log.warning("upload.not_removed", upload=upload.id, problem=failure.detail)
+                await self._expire(upload)
         await self._store.sweep()
 
     async def close(self) -> None:
@@ -164,7 +265,7 @@ class Uploads:
         await self._store.close()
 
 
-async def _asked(answer: Awaitable[_T]) -> _T:
+async def _answer(answer: Awaitable[_T]) -> _T:
     """What the store says; where the disk fails, Failure."""
     try:
         return await answer
@@ -172,6 +273,11 @@ async def _asked(answer: Awaitable[_T]) -> _T:
         raise storage_failure(error) from error
 
 
+def _asked_for(promise: Promise) -> tuple[str, int | None, str | None]:
+    """What makes two creations the same."""
+    return promise.name, promise.size, promise.sha256
+
+
 def key_of(token: str) -> str:
-    """The hash of a token: the only form in which it is kept."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    """The hash of a token, whatever text it is: the only form in which it is kept."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

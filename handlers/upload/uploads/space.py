@@ -1,4 +1,4 @@
-"""The bytes of the disk that nobody was promised."""
+"""The free space of the disk that is not reserved for anybody."""
 
 import asyncio
 import time
@@ -8,52 +8,52 @@ from typing import Final
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.wire.words import NO_SPACE
 
-_BELIEVED: Final = 0.1  # seconds for which free space is not asked for again
+_VALID: Final = 0.1  # seconds for which a measurement of the free space is used again
 
 
-class Room:
-    """Hands out what is `free` on the disk and not `promised` to open uploads, each byte once.
+class Space:
+    """Reserves what is `free` on the disk and not `promised` to open uploads, each byte once.
 
-    Between two looks at the disk it counts for itself. Bytes that are being written while it looks are
-    counted twice rather than not at all; so before it refuses it waits until no such bytes are there.
+    Between two measurements it counts for itself. Bytes that are being written while it measures are
+    counted twice rather than not at all; so before it refuses it waits until there are no such bytes.
     """
 
     def __init__(self, free: Callable[[], Awaitable[int]], promised: Callable[[], int]) -> None:
         self._free = free
         self._promised = promised
-        self._left = 0
-        self._measured = -_BELIEVED  # never yet
-        self._claimed = 0  # bytes claimed, and neither written yet nor promised to an open upload
-        self._settled = asyncio.Event()
+        self._left = 0  # bytes that can still be reserved; set by a measurement, and counted down
+        self._measured = -_VALID  # the time of that measurement, of the monotonic clock
+        self._reserved = 0  # bytes that are reserved, and neither written yet nor in `promised`
+        self._released = asyncio.Event()
         self._lock = asyncio.Lock()
 
-    async def claim(self, size: int, leave: int = 0) -> None:
-        """Take `size` bytes, so that `leave` are left; raises Failure `no_space`, or OSError.
+    async def reserve(self, size: int, leave: int = 0) -> None:
+        """Reserve `size` bytes, so that `leave` stay free; raises Failure `no_space`, or OSError.
 
-        Say `settle` when the bytes are written, or counted in `promised`, or will never be.
+        Call `release` when the bytes are written, or counted in `promised`, or will never be.
         """
         needed = size + leave
         async with self._lock:
-            if self._left < needed or time.monotonic() - self._measured > _BELIEVED:
+            if self._left < needed or time.monotonic() - self._measured > _VALID:
                 await self._measure()
             while self._left < needed:
-                if not self._claimed:
-                    raise Failure(NO_SPACE, "There is not enough room on the disk.")
-                self._settled.clear()
-                await self._settled.wait()
+                if not self._reserved:
+                    raise Failure(NO_SPACE, "There is not enough space on the disk.")
+                self._released.clear()
+                await self._released.wait()
                 await self._measure()
             self._left -= size
-            self._claimed += size
+            self._reserved += size
 
-    def doubt(self) -> None:
-        """Look at the disk before the next claim is granted."""
-        self._measured = -_BELIEVED
+    def invalidate(self) -> None:
+        """Measure before the next reservation is granted."""
+        self._measured = -_VALID
 
     async def _measure(self) -> None:
-        owed = self._promised() + self._claimed
+        owed = self._promised() + self._reserved
         self._left, self._measured = await self._free() - owed, time.monotonic()
 
-    def settle(self, size: int) -> None:
-        """These bytes need not be held back by us any more."""
-        self._claimed -= size
-        self._settled.set()
+    def release(self, size: int) -> None:
+        """These bytes need not be held back here any more."""
+        self._reserved -= size
+        self._released.set()

@@ -3,27 +3,27 @@
 import asyncio
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from jackfield.app.errors import Failure
-from jackfield.handlers.upload import tasks as background
+from jackfield.app.errors import INTERNAL, Failure
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
-from jackfield.handlers.upload.uploads.space import Room
+from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
-from jackfield.handlers.upload.wire.words import NAME_TAKEN, NO_SPACE, STORAGE_FAILED, SUPERSEDED
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NO_SPACE, STORAGE_FAILED, SUPERSEDED
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_QUIET: Final = 0.4  # seconds without bytes after which all is made durable
-_TRICKLE: Final = 5.0  # seconds after which that is done for a client that is never quiet
+SYNC_IDLE: Final = 0.4  # seconds without bytes after which all that has come is made durable
+MAX_SYNC_DELAY: Final = 5.0  # seconds after which that is done for a client that is never idle
 
 log = structlog.get_logger()
 
 
-class Holder(Protocol):
+class Writer(Protocol):
     """A session on a socket that sends the upload, as the upload sees it."""
 
     def end(self, failure: Failure) -> None:
@@ -33,11 +33,24 @@ class Holder(Protocol):
         """`offset` or `durable` has moved."""
 
     @property
-    def held_up(self) -> bool:
-        """Whether its bytes wait outside because others have their turn: then it is not the client that is quiet."""
+    def backpressured(self) -> bool:
+        """Whether its bytes wait in the network because others are read: then it is not the client that is idle."""
 
-    async def quiet(self) -> None:
+    async def drained(self) -> None:
         """Until it will not write any more."""
+
+
+class Owner(Protocol):
+    """The registry of uploads, as an upload sees it."""
+
+    def finish_begun(self, upload: "OpenUpload") -> None:
+        """It is ended by its client, and being stored."""
+
+    def finish_failed(self, upload: "OpenUpload", failure: Failure) -> None:
+        """It could not be stored, and nobody waits to hear it."""
+
+    def finish_done(self, upload: "OpenUpload") -> None:
+        """It is stored (`receipt` is set), or open again."""
 
 
 class OpenUpload:
@@ -45,32 +58,42 @@ class OpenUpload:
 
     All that touches the bytes begins under `lock`, and only for the session that holds the upload: so
     there is one writer at any moment. Writes are only begun there: a session may have several under way.
-    Before whatever else it asks for, and before it is quiet, it waits for them.
+    Before whatever else it asks for, and before it is drained, it waits for them.
     """
 
-    def __init__(self, key: str, promise: Promise, part: Part, options: UploadOptions, room: Room) -> None:
+    def __init__(
+        self, key: str, promise: Promise, part: Part, options: UploadOptions, space: Space, owner: Owner
+    ) -> None:
         self.key = key
         self.id = key[:12]
         self.promise = promise
         self.part = part
-        self.receipt: Receipt | None = None
+        self.receipt: Receipt | None = None  # set when it is published, before `finishing` is done
+        self.creations = 1  # requests that asked for it: more than one where the client repeated its token
         self.gone: Failure | None = None  # cancelled or expired: why
         self.lock = asyncio.Lock()
-        self.session: Holder | None = None  # the newest
-        self._writer: Holder | None = None  # who may write: the newest, once the one before is quiet
-        self.sha256: str | None = None  # of the bytes there are, as far as it is known: see `hold`
-        self.finishing: asyncio.Task[Receipt] | None = None
+        self.session: Writer | None = None  # the newest; it may still wait for the one before to be drained
+        self._writer: Writer | None = None  # the session that may write
+        self.sha256: str | None = None  # of the first `offset` bytes; set by `hold`, None where it is not known yet
+        self.finishing: asyncio.Task[Receipt] | None = None  # the newest; it may be done, and have failed
         self.last_byte = time.monotonic()
         self._options = options
-        self._room = room
-        self._unsynced_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._sync: asyncio.Task[None] | None = None
-        self._sync_mark = part.offset  # what the newest sync covers
+        self._space = space
+        self._owner = owner
+        self._unsynced_since = 0.0  # when `_timer` was set after a time without one; of the monotonic clock
+        self._timer: asyncio.TimerHandle | None = None  # set while a sync is planned
+        self._sync: asyncio.Task[None] | None = None  # set while a sync is under way
+        self._sync_wanted = False  # a sync has to begin as soon as the one under way has ended
+        self._sync_mark = part.offset  # the offset when the newest sync began
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is being stored."""
+        return self.finishing is not None and not self.finishing.done()
 
     # -- holding it
 
-    async def hold(self, session: Holder) -> None:
+    async def hold(self, session: Writer) -> None:
         """Take the upload over, at once. The session before writes what has arrived, is told, and is over.
 
         Raises Failure when the upload is gone, or a still newer session has it.
@@ -78,7 +101,7 @@ class OpenUpload:
         previous, self.session = self.session, session
         if previous is not None:
             previous.end(Failure(SUPERSEDED, "A newer socket goes on with this upload."))
-            await previous.quiet()
+            await previous.drained()
         async with self.lock:
             if self.session is not session:
                 raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
@@ -93,28 +116,34 @@ class OpenUpload:
                 self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
             self._writer = session
 
-    async def release(self, session: Holder) -> None:
+    async def release(self, session: Writer) -> tuple[int, int] | None:
         """The session is over: make durable what it brought, and let go of the file.
 
-        A finish under way goes on by itself: waiting for it here could take as long as a disk hangs.
+        `offset` and `durable` as this session leaves them; None where they are not its to tell any more, since a newer
+        one has the upload, or it is ended. A finish under way goes on by itself: waiting for it here could take as
+        long as a disk hangs.
         """
-        finishing = self.finishing is not None and not self.finishing.done()
-        if self.receipt is None and self.gone is None and not finishing:
-            await self.settle()
-        if self.session is session:
-            self.session = self._writer = None
-            if finishing:
-                return
+        if self.session is not session:
+            return None
+        ended = self.ended
+        left = None
+        if self.receipt is None and self.gone is None and not ended and await self._settle():
+            left = (self.part.offset, self.part.durable)
+        if self.session is not session:
+            return None
+        self.session = self._writer = None
+        if not ended:
             async with self.lock:
                 if self.session is None and self.gone is None:
                     await self.part.detach()
+        return left
 
-    def let_go(self, session: Holder) -> None:
+    def let_go(self, session: Writer) -> None:
         """The session is over, and the upload is stored."""
         if self.session is session:
             self.session = self._writer = None
 
-    def _check(self, session: Holder) -> None:
+    def _check(self, session: Writer) -> None:
         if self._writer is not session:
             raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
         if self.gone is not None:
@@ -122,7 +151,7 @@ class OpenUpload:
 
     # -- writing
 
-    async def write(self, session: Holder, views: Sequence[memoryview], size: int) -> None:
+    async def write(self, session: Writer, views: Sequence[memoryview], size: int) -> None:
         """Append; on a full disk Failure `no_space`, where it fails otherwise `storage_failed`.
 
         Calls may overlap; they are done in their order.
@@ -134,7 +163,7 @@ class OpenUpload:
         else:
             self._sync_soon()
 
-    async def fill(self, session: Holder, data: bytes) -> None:
+    async def fill(self, session: Writer, data: bytes) -> None:
         """Take over what was created just now, and give it all its bytes at once; failures are those of `write`.
 
         Nobody else can know of it yet; and as it is to be finished next, no sync is planned.
@@ -143,23 +172,23 @@ class OpenUpload:
         await self.part.attach()
         await self._append(session, [memoryview(data)], len(data))
 
-    async def _append(self, session: Holder, views: Sequence[memoryview], size: int) -> None:
+    async def _append(self, session: Writer, views: Sequence[memoryview], size: int) -> None:
         unpromised = size if self.promise.size is None else 0
         try:
             async with self.lock:
                 self._check(session)
                 if unpromised:  # nobody held it back for this upload: it must not take what others were promised
-                    await self._claim(unpromised)
+                    await self._reserve(unpromised)
             try:
                 await self.part.write(views, size)
             finally:
-                self._room.settle(unpromised)
+                self._space.release(unpromised)
         except OSError as error:
             raise storage_failure(error) from error
 
-    async def _claim(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         try:
-            await self._room.claim(size)
+            await self._space.reserve(size, self._options.min_free)
         except BaseException:
             self._writer = None  # bytes that are under way behind these must not stand in their place
             raise
@@ -167,39 +196,51 @@ class OpenUpload:
     def _sync_soon(self) -> None:
         if self._timer is None:
             self._unsynced_since = time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
+            self._timer = asyncio.get_running_loop().call_later(SYNC_IDLE, self._on_idle)
 
-    def _quiet(self) -> None:
+    def _on_idle(self) -> None:
         """Time to make durable what has come, or to look again a little later."""
         self._timer = None
         now = time.monotonic()
-        since = self._unsynced_since if self._unsynced_since is not None else now
-        held_up = self.session is not None and self.session.held_up
-        if (held_up or now - self.last_byte < _QUIET * 0.9) and now - since < _TRICKLE:
-            self._timer = asyncio.get_running_loop().call_later(_QUIET, self._quiet)
+        backpressured = self.session is not None and self.session.backpressured
+        if (backpressured or now - self.last_byte < SYNC_IDLE * 0.9) and now - self._unsynced_since < MAX_SYNC_DELAY:
+            self._timer = asyncio.get_running_loop().call_later(SYNC_IDLE, self._on_idle)
         else:
             self._begin_sync()
 
     def _begin_sync(self) -> None:
-        """Sync in the background, one at a time; writing goes on beside it."""
-        if self._sync is None and self.receipt is None and self.gone is None and self.session is not None:
-            self._sync_mark = self.part.offset
-            self._sync = asyncio.create_task(self._sync_now())
+        """Sync in the background, one at a time; writing goes on beside it. While one runs, the next follows it."""
+        self._sync_wanted = True
+        if self._sync is None and self._may_sync():
+            self._sync = tasks.begin("upload.sync", self._sync_all())
 
-    async def _sync_now(self) -> None:
+    def _may_sync(self) -> bool:
+        return self.receipt is None and self.gone is None and self.session is not None
+
+    async def _sync_all(self) -> None:
         try:
-            await self.part.sync()
+            while self._sync_wanted and self._may_sync():
+                self._sync_wanted, self._sync_mark = False, self.part.offset
+                await self.part.sync()
+                if self.session is not None:
+                    self.session.progressed()
         except OSError as error:
-            if self.session is not None:
-                self.session.end(storage_failure(error))
+            self._end_session(storage_failure(error))
+        except Exception:  # a fault of ours: `tasks` tells it
+            self._end_session(Failure(INTERNAL, "The service failed; its log says why."))
+            raise
         else:
-            if self.session is not None:
-                self.session.progressed()
+            if self.part.durable < self.part.offset:  # they came while it ran
+                self._sync_soon()
         finally:
             self._sync = None
 
-    async def settle(self) -> None:
-        """Make durable all that has come; a disk that fails is only logged: nothing was promised of it."""
+    def _end_session(self, failure: Failure) -> None:
+        if self.session is not None:
+            self.session.end(failure)
+
+    async def _settle(self) -> bool:
+        """Make durable all that has come. A disk that fails is only logged: nothing was promised of it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -207,14 +248,18 @@ class OpenUpload:
             await self.part.sync()
         except OSError as error:
             log.warning("upload.not_durable", upload=self.id, problem=str(error))
+            return False
+        return True
 
-    async def restart(self, session: Holder) -> None:
-        """Forget the bytes."""
+    # -- beginning anew, and the end
+
+    async def restart(self, session: Writer) -> None:
+        """Throw the bytes away."""
         async with self.lock:
             self._check(session)
-            await self._forget()
+            await self._reset()
 
-    async def _forget(self) -> None:
+    async def _reset(self) -> None:
         try:
             await self.part.forget()
         except OSError as error:
@@ -222,29 +267,38 @@ class OpenUpload:
         self._sync_mark, self.sha256 = 0, None
         self.last_byte = time.monotonic()  # it is begun anew, and so is its time; the store says the same
 
-    def finish(
-        self, session: Holder, expected: Sequence[str], stored: Callable[["OpenUpload"], None]
-    ) -> asyncio.Task[Receipt]:
+    def finish(self, session: Writer, expected: Sequence[str]) -> asyncio.Task[Receipt]:
         """Verify and store, whatever becomes of the socket. Digests in `expected` must be that of the bytes."""
-        self.finishing = background.begin(self._finish(session, expected, stored))
+        self._owner.finish_begun(self)
+        self.finishing = tasks.begin("upload.finish", self._finish(session, expected))
         return self.finishing
 
-    async def _finish(
-        self, session: Holder, expected: Sequence[str], stored: Callable[["OpenUpload"], None]
-    ) -> Receipt:
-        async with self.lock:
-            self._check(session)
-            try:
-                self.receipt = await self.part.publish(expected)
-            except OSError as error:
-                raise storage_failure(error) from error
-            except Failure as failure:
-                if failure.kind is not NAME_TAKEN:
-                    await self._forget()
-                raise
-            await self.part.detach()
-            stored(self)
-            return self.receipt
+    async def _finish(self, session: Writer, expected: Sequence[str]) -> Receipt:
+        try:
+            async with self.lock:
+                self._check(session)
+                try:
+                    self.receipt = await self._publish(expected)
+                finally:
+                    if self.receipt is not None or self.session is None:
+                        await self.part.detach()
+                return self.receipt
+        except Failure as failure:
+            if self.session is not session:
+                self._owner.finish_failed(self, failure)
+            raise
+        finally:
+            self._owner.finish_done(self)
+
+    async def _publish(self, expected: Sequence[str]) -> Receipt:
+        try:
+            return await self.part.publish(expected)
+        except OSError as error:
+            raise storage_failure(error) from error
+        except Failure as failure:
+            if failure.kind is DIGEST_MISMATCH:
+                await self._reset()
+            raise
 
 
 def storage_failure(error: OSError) -> Failure:

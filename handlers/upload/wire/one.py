@@ -48,7 +48,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class Reset:
     """Throw the bytes away, and say `ready` again."""
 
 
@@ -67,15 +67,15 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class Suspend:
     """The client is gone without an end: keep what has come."""
 
 
-Effect = Write | Forget | Finish | Fail | Keep
+Effect = Write | Reset | Finish | Fail | Suspend
 Effects = tuple[Effect, ...]
 
 
-class Transfer:
+class Conversation:
     """The state machine. `offset` counts the bytes it has let through, `limit` is what may come at most."""
 
     def __init__(self, promise: Promise, offset: int, max_size: int) -> None:
@@ -116,18 +116,18 @@ class Transfer:
 
     def _restart(self, event: Restart) -> tuple[State, Effects]:
         self.offset = 0
-        return State.RECEIVING, (Forget(),)
+        return State.RECEIVING, (Reset(),)
 
     def _left(self, event: Left) -> tuple[State, Effects]:
         # Completion is said, not guessed: only a plain upload's polite Close, between messages, is an end.
         if self._promise.plain and event.clean and event.code in (NORMAL, NO_CODE):
             return self._end(End())
-        return State.OVER, (Keep(),)
+        return State.OVER, (Suspend(),)
 
 
 TRANSITIONS: Final[dict[tuple[State, type], Callable[..., tuple[State, Effects]]]] = {
-    (State.RECEIVING, Bytes): Transfer._bytes,
-    (State.RECEIVING, End): Transfer._end,
-    (State.RECEIVING, Restart): Transfer._restart,
-    (State.RECEIVING, Left): Transfer._left,
+    (State.RECEIVING, Bytes): Conversation._bytes,
+    (State.RECEIVING, End): Conversation._end,
+    (State.RECEIVING, Restart): Conversation._restart,
+    (State.RECEIVING, Left): Conversation._left,
 }
