@@ -14,7 +14,7 @@ import jackfield.handlers.upload.sockets.answers as answers_module
 from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
-from jackfield.handlers.upload.store.group import GroupPublisher, Whole
+from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import answers, begin, binary, file, resume, send_file, text
 from tests.support.outsider import UploadSocket, content, eventually
@@ -49,7 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """A disk that takes its time with small files, until the gate is opened."""
     made, publish = Gate(), GroupPublisher.publish
 
-    def slowly(self: GroupPublisher, group: Sequence[Whole]) -> Any:
+    def slowly(self: GroupPublisher, group: Sequence[SmallFile]) -> Any:
         made.reached.set()
         assert made.opened.wait(30)
         return publish(self, group)
@@ -125,15 +125,15 @@ async def test_the_end_of_the_service_waits_for_a_slow_disk(
 
 
 async def test_ended_ones_crowd_nobody_out(jackfield_server: JackfieldServer, gate: Gate, connect: Open) -> None:
-    """With two places and a slow disk the third of one socket waits for its own; of another it is one too many."""
+    """With two places and a slow disk five that are being stored take none: another one's upload is created."""
     service = await jackfield_server({"upload": upload(max_open=2)})
     opened, other = await connect(service), await connect(service)
     uploads = cast("Upload", service.handlers["upload"]).uploads
     await opened.send(b"".join(file(name, b"x") for name in "abcde"))
     await gate.wait_until_reached()
-    await eventually(_is(lambda: len(uploads) == 2))
+    await eventually(_is(lambda: len(uploads) == 5))
     await other.json(type="create", name="f")
-    assert (await other.message("error"))["code"] == "too_many_uploads"
+    assert (await other.message("ready"))["name"] == "f"
     gate.opened.set()
     assert [answer["name"] for answer in await answers(opened, 5)] == list("abcde")
 
@@ -217,7 +217,7 @@ async def test_a_fault_of_ours_is_no_promise(
 ) -> None:
     """An exception nobody foresaw closes 1011, is logged, and later files are stored."""
 
-    def broken(self: GroupPublisher, group: Sequence[Whole]) -> Any:
+    def broken(self: GroupPublisher, group: Sequence[SmallFile]) -> Any:
         raise ZeroDivisionError
 
     service = await jackfield_server({"upload": upload()}, shutdown_timeout="20s")

@@ -252,10 +252,10 @@ class ManySocket:
         try:
             receipt = finishing.result()
         except Failure as failure:
-            self._fail(slot, failure)
-        except Exception:
-            log.exception("handler.failed")
-            self._connection.interrupt(Failure(INTERNAL, "The service failed; its log says why."))
+            if failure.kind is INTERNAL:
+                self._connection.interrupt(failure)
+            else:
+                self._fail(slot, failure)
         else:
             self._finished(slot, receipt)
 
