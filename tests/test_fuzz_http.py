@@ -126,7 +126,7 @@ async def _answer(fuzzed: Fuzzing, request: Request) -> None:
         await _send(opened, request)
         status = await _status(opened)
         if status == 101:
-            await _goodbye(opened)
+            await _goodbye(opened, request)
         assert status is None or 200 <= status < 500 or status in (101, 505, 507), status
         assert status or not request.whole, "no answer to a whole request"
     finally:
@@ -153,9 +153,11 @@ async def _status(opened: RawSocket) -> int | None:
         return None
 
 
-async def _goodbye(opened: RawSocket) -> None:
-    with contextlib.suppress(ConnectionError):
-        await opened.send(frame(Opcode.CLOSE))
+async def _goodbye(opened: RawSocket, request: Request) -> None:
+    """Leave the socket that the request became, with a Close frame where our side is not shut yet."""
+    if request.whole:
+        with contextlib.suppress(ConnectionError):
+            await opened.send(frame(Opcode.CLOSE))
     with contextlib.suppress(asyncio.IncompleteReadError):
         while (found := await opened.frame()).opcode != Opcode.CLOSE:
             pass

@@ -10,13 +10,15 @@ from tests.support.rawsocket import Frame, Opcode, closed, mask
 class Verdict:
     """What the bytes are: whole messages, then the code of what breaks them, or of the peer's Close; or None.
 
-    `whole` says that no frame and no message is unfinished at the end.
+    `whole` says that no frame and no message is unfinished at the end, `left` that a Close frame was answered: what
+    is sent behind it may reset the link.
     """
 
     messages: list[str | bytes] = field(default_factory=list)
     pings: list[bytes] = field(default_factory=list)
     code: int | None = None
     whole: bool = True
+    left: bool = False
 
 
 class Head(NamedTuple):
@@ -101,19 +103,20 @@ def _control(verdict: Verdict, frame: Frame) -> None:
         verdict.pings.append(frame.payload)
     elif frame.opcode == Opcode.CLOSE:
         verdict.code = _answer(frame)
+        verdict.left = True
 
 
 def _answer(frame: Frame) -> int:
-    """The code with which a Close frame is answered."""
+    """The code with which a Close frame is answered; raises Broken where it is none."""
     if not frame.payload:
         return 1000
     code = int.from_bytes(frame.payload[:2], "big")
     if len(frame.payload) == 1 or not (code in {*range(1000, 1004), *range(1007, 1015)} or 3000 <= code <= 4999):
-        return 1002
+        raise Broken(1002)
     try:
         return closed(frame).code
     except UnicodeDecodeError:
-        return 1007
+        raise Broken(1007) from None
 
 
 def _message(kind: int, message: bytes) -> str | bytes:
