@@ -160,7 +160,7 @@ async def test_every_turn_of_an_uploads_life_is_one_line(service: Service) -> No
     assert len({event["upload"] for event in turns}) == 1
     assert turns[0]["upload"] not in url
     said = [event["event"].removeprefix("upload.") for event in turns]
-    assert said == ["created", "left", "resumed", "failed", "resumed", "stored"]
+    assert said == ["created", "suspended", "resumed", "failed", "resumed", "stored"]
     created, left, resumed, failed, _, stored = turns
     assert (created["name"], created["size"]) == ("a.bin", 5000)
     assert (left["offset"], resumed["offset"], failed["failure"]) == (2000, 2000, "incomplete")
@@ -218,3 +218,20 @@ async def test_what_is_no_http_is_information_that_repeats_nothing(tmp_path: Pat
         assert sum(event["event"] == "request.malformed" for event in service.events) <= len(MALFORMED)
         assert {event["status"] for event in service.events if event["event"] == "request"} == {400}
     assert "NONSENSE" not in service.output()
+
+
+def test_a_client_that_leaves_is_no_fault() -> None:
+    """Where aiohttp cannot answer a client that has gone, there is a line at level info, without a traceback."""
+    script = """
+import logging
+from jackfield.app import logs
+logs.configure("info", "json")
+try:
+    raise ConnectionResetError("Cannot write to closing transport")
+except ConnectionResetError:
+    logging.getLogger("aiohttp.server").exception("Error handling request from 127.0.0.1")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
+    (event,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (event["event"], event["level"]) == ("request.lost", "info")
+    assert "exception" not in event

@@ -109,7 +109,11 @@ def test_every_event_is_documented() -> None:
     documented = {
         code_words(event)[0]: (set(level.split(", ")), set(code_words(names))) for event, level, names, _ in rows
     }
-    by_other_means = {"request", "request.malformed"}  # they come through the standard library's logging
+    by_other_means = {
+        "request",
+        "request.malformed",
+        "request.lost",
+    }  # they come through the standard library's logging
     assert documented.keys() == levels.keys() | by_other_means
     for event in levels:
         assert documented[event][0] == levels[event], event
