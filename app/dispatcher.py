@@ -22,6 +22,7 @@ from jackfield.app.handler import Handler
 from jackfield.app.metrics import Metrics
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Stream
 from jackfield.app.tasks import periodically, supervised
 
@@ -43,6 +44,7 @@ class Dispatcher:
         self._metrics = metrics
         self._max_connections = max_connections
         self._heartbeat = heartbeat
+        self._shared = Shared()
         self._lives: dict[Connection, asyncio.Task[None]] = {}
         self._accepting = 0  # admitted, and not yet in `_lives`
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
@@ -116,11 +118,10 @@ class Dispatcher:
             raise ConnectionResetError("The link was lost in the handshake")
         source: Messages | Stream
         if handler.buffers is not None:
-            source = Stream(request.protocol, transport, handler.max_text, handler.buffers)
+            source = Stream(request.protocol, transport, handler.max_text, handler.buffers, self._shared)
         else:
-            source = Messages(
-                request.protocol, transport, handler.max_text, handler.max_message, deflate=bool(ws.compress)
-            )
+            limits = handler.max_text, handler.max_message
+            source = Messages(request.protocol, transport, *limits, self._shared, deflate=bool(ws.compress))
         transport.set_protocol(source)
         connection = Connection(request, ws, source, admitted)
         if await _came_early(ws):

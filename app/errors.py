@@ -19,6 +19,7 @@ POLICY = 1008
 MESSAGE_TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ TIMED_OUT = Kind.of_status("timed_out", 408)
 TOO_LARGE = Kind.of_status("too_large", 413)
 UNSUPPORTED_MEDIA_TYPE = Kind.of_status("unsupported_media_type", 415)
 UPGRADE_REQUIRED = Kind.of_status("upgrade_required", 426)
-TOO_MANY_CONNECTIONS = Kind("too_many_connections", 503, 1013, retry_after=5)
+TOO_MANY_CONNECTIONS = Kind("too_many_connections", 503, TRY_AGAIN_LATER, retry_after=5)
+OVERLOADED = Kind("overloaded", 503, TRY_AGAIN_LATER, retry_after=5)
+SLOW_READER = Kind("slow_reader", 503, TRY_AGAIN_LATER)
 DRAINING = Kind("draining", 503, SERVICE_RESTART, retry_after=5)
 INTERNAL = Kind("internal_error", 500, INTERNAL_ERROR)
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jackfield.app.socket.buffers
-from jackfield.app.socket.buffers import Buffers
+from jackfield.app.socket.buffers import BURST, INCOMING, SOFT_LIMIT, Buffers
+from jackfield.app.socket.buffers import SLAB as SLAB_SIZE
+from jackfield.app.socket.shared import READ_QUANTUM, READ_QUANTUM_ALONE, Shared
 from jackfield.app.socket.stream import Batch
 from tests.support.rawsocket import Opcode, frame, header, mask
 from tests.support.wire import SLAB, Wire, small_slabs
@@ -18,8 +20,8 @@ from tests.support.wire import SLAB, Wire, small_slabs
 class Peer:
     """A peer that has sent this, the socket's stream, and a handler that takes from it when it is told to."""
 
-    def __init__(self, buffers: Buffers, data: bytes) -> None:
-        self.wire = Wire()
+    def __init__(self, buffers: Buffers, data: bytes, shared: Shared | None = None) -> None:
+        self.wire = Wire(shared)
         self.stream = self.wire.stream(buffers)
         self.data = data
         self.got = b""
@@ -83,8 +85,8 @@ async def test_a_socket_does_not_starve_behind_one_that_needs_no_memory(
     """When memory comes free, and the socket that has waited longest is gone or has nothing to receive, the next
     one goes on."""
     monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
-    buffers = Buffers(jackfield.app.socket.buffers.SLAB)
-    greedy, first, second = (Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(3))
+    buffers = Buffers(SLAB_SIZE)
+    greedy, first, second = (Peer(buffers, bytes(4 * SLAB_SIZE)) for _ in range(3))
     for peer in (greedy, first, second):
         peer.wire.feed(b"")
     assert not buffers.allows(0)
@@ -139,8 +141,8 @@ async def test_memory_that_nothing_came_for_is_given_back() -> None:
 async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
     """Of a hundred sockets whose peers send without end, no more fill slabs at a time than there is plenty for, each of
     them a batch; and all get on."""
-    buffers = Buffers(1024 * jackfield.app.socket.buffers.SLAB)
-    peers = [Peer(buffers, bytes(6 * jackfield.app.socket.buffers.SLAB)) for _ in range(100)]
+    buffers = Buffers(1024 * SLAB_SIZE)
+    peers = [Peer(buffers, bytes(6 * SLAB_SIZE)) for _ in range(100)]
     batches: list[int] = []
     most = 0
     async with asyncio.timeout(60):
@@ -154,20 +156,19 @@ async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
                     batches += [batch.size for batch in peer.held]
                     await peer.act("release")
             await asyncio.sleep(0)
-    assert most <= jackfield.app.socket.buffers.PLENTY * jackfield.app.socket.buffers.FAIR
-    full = [
-        size for size in batches if size > (jackfield.app.socket.buffers.FAIR - 1) * jackfield.app.socket.buffers.SLAB
-    ]
+    assert most <= SOFT_LIMIT * BURST
+    full = [size for size in batches if size > (BURST - 1) * SLAB_SIZE]
     assert len(full) > len(peers) * 3 // 4
 
 
 async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plenty is no limit: where those who use the bytes are slow, the sockets that wait go on within the budget."""
+    """The soft limit is none where those who use the bytes are slow: the sockets that wait go on within the budget,
+    but for what is reserved for those whose handlers wait."""
     monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
-    buffers = Buffers(64 * jackfield.app.socket.buffers.SLAB)
-    peers = [Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(16)]
+    buffers = Buffers(64 * SLAB_SIZE)
+    peers = [Peer(buffers, bytes(4 * SLAB_SIZE)) for _ in range(16)]
     async with asyncio.timeout(5):
-        while buffers.used < 60 * jackfield.app.socket.buffers.SLAB:
+        while buffers.used < 56 * SLAB_SIZE:
             for peer in peers:
                 await peer.act("receive")
             await asyncio.sleep(0.001)
@@ -175,13 +176,13 @@ async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pyt
 
 async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
     """In one turn of the loop a socket is given so much and no more, and of those that rest one goes on in each."""
-    buffers = Buffers(64 * jackfield.app.socket.buffers.SLAB)
-    peers = [Peer(buffers, bytes(4 * jackfield.app.socket.buffers.SLAB)) for _ in range(3)]
+    buffers, shared = Buffers(64 * SLAB_SIZE), Shared()
+    peers = [Peer(buffers, bytes(4 * SLAB_SIZE), shared) for _ in range(3)]
     for peer in peers:
         peer.wire.feed(b"")
-    sent = [4 * jackfield.app.socket.buffers.SLAB - len(peer.wire.unread) for peer in peers]
-    assert sent[0] < jackfield.app.socket.buffers.ALONE + jackfield.app.socket.buffers.INCOMING
-    assert max(sent[1:]) < jackfield.app.socket.buffers.TURN + jackfield.app.socket.buffers.INCOMING
+    sent = [4 * SLAB_SIZE - len(peer.wire.unread) for peer in peers]
+    assert sent[0] < READ_QUANTUM_ALONE + INCOMING
+    assert max(sent[1:]) < READ_QUANTUM + INCOMING
     assert [peer.wire.paused for peer in peers] == [True, True, True]
     for still in ([False, True, True], [False, False, True], [False, False, False]):
         await asyncio.sleep(0)
@@ -191,18 +192,16 @@ async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
 async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred slabs that were used at once, and are free, do not stay with the process."""
     monkeypatch.setattr(jackfield.app.socket.buffers, "_LINGER", 0.01)
-    buffers = Buffers(200 * jackfield.app.socket.buffers.SLAB)
-    slabs = [buffers.take(1) for _ in range(100)]
+    buffers = Buffers(200 * SLAB_SIZE)
+    slabs = [buffers.take() for _ in range(100)]
     for slab in slabs:
-        assert slab is not None
         slab.view[:] = bytes(slab.size)
     used = resident()
     for slab in slabs:
-        assert slab is not None
         buffers.give(slab)
     del slab, slabs
     async with asyncio.timeout(5):
-        while resident() > used - 70 * jackfield.app.socket.buffers.SLAB:
+        while resident() > used - 70 * SLAB_SIZE:
             await asyncio.sleep(0.001)
 
 

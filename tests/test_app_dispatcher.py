@@ -59,7 +59,8 @@ def test_codes_say_the_same_as_statuses() -> None:
     """A close code of our own is 4000 + the status; the others are RFC 6455's and IANA's for faults and restarts."""
     exceptions = {word: kind.close for word, kind in KINDS.items() if kind.close != 4000 + kind.status}
     assert exceptions == {
-        "too_many_connections": 1013, "draining": 1012, "internal_error": 1011, "storage_failed": 1011,
+        "too_many_connections": 1013, "overloaded": 1013, "slow_reader": 1013, "draining": 1012,
+        "internal_error": 1011, "storage_failed": 1011,
     }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from jackfield.app import errors
 from jackfield.app.errors import Kind
 from jackfield.app.handler import Handler
 from jackfield.app.socket.connection import CLOSE_LIMIT, SEND_LIMIT
+from jackfield.app.socket.receiver import MAX_EMPTY, MAX_PONGS
+from jackfield.app.socket.shared import MESSAGE_MEMORY
 from jackfield.handlers.upload.sockets.answers import BACKLOG, SLOTS
 from jackfield.handlers.upload.store import part
 from jackfield.handlers.upload.store.small import SMALL
@@ -59,6 +61,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
     )
     assert numbers["a message that is not taken by the client"] == f"{SEND_LIMIT:g} s"
     assert numbers["your half of the closing handshake"] == f"{CLOSE_LIMIT:g} s"
+    assert numbers["messages that all sockets together may hold"] == f"{MESSAGE_MEMORY // 2**20} MiB"
+    assert numbers["pings that are answered in one turn"] == f"{MAX_PONGS}"
+    assert dict(rows)["data frames without payload, none with some between them"] == f"{MAX_EMPTY:,}"
     assert numbers["`Retry-After` of `too_many_uploads`"] == seconds["too_many_uploads"]
     assert numbers["`Retry-After` of `too_many_connections` and `draining`"] == seconds["draining"]
     assert seconds["draining"] == seconds["too_many_connections"]

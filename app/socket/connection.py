@@ -22,6 +22,7 @@ from jackfield.app.socket.stream import Batch, Stream
 SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
 CLOSE_LIMIT: Final = 5.0  # seconds to wait for the peer's half of the closing handshake
 _SHORT: Final = 16 * 1024  # bytes that an empty transport takes without waiting
+_BURST: Final = 32  # messages that a handler may take in a row before others have their turn
 
 _T = TypeVar("_T")
 
@@ -34,8 +35,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_interruption", "_short", "_told", "_waiting", "_ws", "admitted", "id", "request", "sent", "source",
-        "transport",
+        "_in_a_row", "_interruption", "_short", "_told", "_waiting", "_ws", "admitted", "id", "request", "sent",
+        "source", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +48,9 @@ class Connection:
         self.admitted = admitted
         self.transport: asyncio.Transport = request.transport
         self.source = source
-        source.on_ping = self.pong
+        source.on_pings = self._pong
         self.sent = 0  # bytes of the messages sent
+        self._in_a_row = 0  # messages taken since others had their turn
         self._ws = ws
         self._short = -1 if ws.compress else _SHORT  # bytes of a message that we write ourselves
         self._interruption: Close | Disconnected | None = None
@@ -89,6 +91,7 @@ class Connection:
         source = self.source
         assert isinstance(source, Messages), "a handler with `buffers` takes from a stream"
         late = False
+        await self._let_others_go()
         while self._interruption is None:
             if (message := source.ready()) is not None:
                 return message
@@ -97,6 +100,13 @@ class Connection:
             late = await source.arrival(timeout)
         self._told = True
         raise self._interruption
+
+    async def _let_others_go(self) -> None:
+        """What is there is given without waiting; so every now and then we wait for a turn of the loop."""
+        self._in_a_row += 1
+        if self._in_a_row >= _BURST:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Messages, text or binary, until the peer leaves with a Close frame."""
@@ -117,6 +127,7 @@ class Connection:
         After `timeout` seconds in which we read and nothing came: Failure, close 4408.
         """
         stream = self.stream
+        await self._let_others_go()
         if self._interruption is None and (item := stream.ready(least, most)) is not None:
             return item
         while True:
@@ -221,10 +232,11 @@ class Connection:
             self.abort()
             raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
 
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
-        if self.backlog < _SHORT and not self._ws.closed and not self.transport.is_closing():
-            self.transport.write(whole_frame(PONG, payload))
+    def _pong(self, payloads: list[bytes]) -> None:
+        """Answer pings before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
+        answers = b"".join(whole_frame(PONG, payload) for payload in payloads)
+        if self.backlog + len(answers) <= _SHORT and not self._ws.closed and not self.transport.is_closing():
+            self.transport.write(answers)
 
     async def ping(self) -> None:
         """Ask the peer for a sign of life; never waits."""

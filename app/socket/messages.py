@@ -9,6 +9,7 @@ from typing import Final
 from jackfield.app.errors import INVALID_TEXT, MESSAGE_TOO_BIG, Close
 from jackfield.app.socket.frames import BINARY, CLOSE, CONTINUATION, MAX_CONTROL, TEXT, Header, decode_text, unmask
 from jackfield.app.socket.receiver import Receiver
+from jackfield.app.socket.shared import FRAME_COST, Shared
 
 _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
 _CONTEXT: Final = contextvars.Context()
@@ -18,17 +19,23 @@ _CONTEXT: Final = contextvars.Context()
 class Messages(Receiver, asyncio.Protocol):
     """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
 
-    __slots__ = ("_carry", "_compressed", "_deadline", "_inflater", "_max_message", "_small", "_timer")
+    __slots__ = ("_compressed", "_deadline", "_inflater", "_max_message", "_small", "_timer")
 
     def __init__(
-        self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, max_message: int, *, deflate: bool
+        self,
+        inner: asyncio.Protocol,
+        transport: asyncio.Transport,
+        max_text: int,
+        max_message: int,
+        shared: Shared,
+        *,
+        deflate: bool,
     ) -> None:
-        super().__init__(inner, transport, max_text)
+        super().__init__(inner, transport, max_text, shared)
         self._max_message = max_message
         self._small = min(max_text, max_message, MAX_CONTROL)
         self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
         self._compressed = False  # the message that is being received
-        self._carry = b""  # a header that is not whole yet
         self._deadline = math.inf  # the loop's time at which the one who waits gives up
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,15 +92,13 @@ class Messages(Receiver, asyncio.Protocol):
         self.heard = self._loop.time()
         if self._end is not None:
             return
-        try:
-            if self._carry:
-                data = self._carry + data
-            elif self._take_small(data):
-                return
-            used = self._parse(memoryview(data), 0, len(data))
-            self._carry = data[used:]
-        except Close as close:
-            self._finish(close)
+        size = len(data)
+        if self._kept:
+            data = self._kept[self._at :] + data
+        if self._kept or not self._take_small(data):
+            self._keep(data, self._advance(memoryview(data), 0, len(data)))
+        self._spent += size
+        self._rest_if_spent()
 
     def _take_small(self, data: bytes) -> bool:
         """What nearly always comes is one short frame with a whole message; looked at once, it costs a third."""
@@ -103,8 +108,13 @@ class Messages(Receiver, asyncio.Protocol):
         if self._frame is not None or self._message or self._discarding:
             return False
         self.received += size
+        self._spent += FRAME_COST
         payload = unmask(data[6:], data[2:6], 0)
-        self._put(decode_text(payload) if data[0] == 0x81 else payload)
+        try:
+            self._check_empty(size)
+            self._put(decode_text(payload) if data[0] == 0x81 else payload)
+        except Close as close:
+            self._finish(close)
         return True
 
     def _check_frame(self, header: Header) -> None:
@@ -115,6 +125,10 @@ class Messages(Receiver, asyncio.Protocol):
         if header.opcode < CLOSE:
             self._check_size(header, self._limit(self._message))
 
+    def _check_text(self) -> None:
+        if not self._compressed:
+            super()._check_text()
+
     def _limit(self, kind: int) -> int:
         return self._max_text if kind == TEXT else self._max_message
 
@@ -122,8 +136,9 @@ class Messages(Receiver, asyncio.Protocol):
         if self._compressed:
             self._text = self._inflate(self._limit(kind))
         if kind == BINARY:
-            self._put(bytes(self._text))
+            message = bytes(self._text)
             self._text.clear()
+            self._put(message)
         else:
             super()._deliver(kind)
 

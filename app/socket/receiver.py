@@ -5,13 +5,27 @@ checks the frames (RFC 6455, 5), answers pings at once, however busy the handler
 bytes came: any inbound byte is life. aiohttp still sends what is long, and is told of the Close frame
 so that it ends the handshake of closing. What is done with the payload is the subclasses': `Messages`
 puts messages together, `Stream` lays bulk out for whoever writes it.
+
+A socket is read in turns. When what has come has cost a quantum, in bytes and in frames, parsing stops and
+the rest is kept until it is this socket's turn again (see `Turns`).
 """
 
 import asyncio
+import codecs
 from collections.abc import Callable
 from typing import Any, Final
 
-from jackfield.app.errors import ABNORMAL, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Close, Disconnected
+from jackfield.app.errors import (
+    ABNORMAL,
+    INVALID_TEXT,
+    MESSAGE_TOO_BIG,
+    OVERLOADED,
+    POLICY,
+    PROTOCOL_ERROR,
+    Close,
+    Disconnected,
+    Failure,
+)
 from jackfield.app.socket.frames import (
     BINARY,
     CLOSE,
@@ -26,9 +40,12 @@ from jackfield.app.socket.frames import (
     parse_header,
     unmask,
 )
+from jackfield.app.socket.shared import FRAME_COST, UNCOUNTED, Shared
 
 AHEAD: Final = 512 * 1024  # bytes of messages received for a handler that is busy; then the socket is not read
 _OVERHEAD: Final = 128  # counted for each message, so that empty ones are bounded too
+MAX_EMPTY: Final = 10_000  # data frames without payload in a row; nobody who has something to say sends more
+MAX_PONGS: Final = 16  # pings that are answered in one turn
 
 
 class Receiver(asyncio.BaseProtocol):
@@ -39,16 +56,17 @@ class Receiver(asyncio.BaseProtocol):
     """
 
     __slots__ = (
-        "_ahead", "_control", "_discarding", "_end", "_frame", "_inner", "_items", "_left", "_loop", "_max_text",
-        "_message", "_paused", "_text", "_transport", "_waiter", "eof", "heard", "lost", "on_ping", "received",
+        "_ahead", "_at", "_behind", "_budget", "_control", "_counted", "_discarding", "_empty", "_end", "_frame",
+        "_inner", "_items", "_kept", "_left", "_loop", "_max_text", "_message", "_paused", "_pings", "_resting",
+        "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "eof", "heard", "lost", "on_pings", "received",
     )  # fmt: skip
 
-    def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int) -> None:
+    def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, shared: Shared) -> None:
         self._inner = inner
         self._transport = transport
         self._max_text = max_text
         self._loop = asyncio.get_running_loop()
-        self.on_ping: Callable[[bytes], None] = _ignore
+        self.on_pings: Callable[[list[bytes]], None] = _ignore
         self.heard = self._loop.time()
         self.received = 0
         self.eof = False
@@ -57,14 +75,26 @@ class Receiver(asyncio.BaseProtocol):
         self._end: Close | Disconnected | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._discarding = False
-        self._paused = False
+        self._paused = False  # the handler, or memory, must come first
         self._ahead = 0  # bytes of whole messages among the items
+        self._budget = shared.budget
+        self._counted = False  # the budget knows of bytes that we hold
+        # The turn.
+        self._turns = shared.turns
+        self._spent = 0  # bytes, frames counted as such, since the turn began
+        self._resting = False  # the turn is over, the next one is to come
+        self._kept = b""  # what was received and not parsed, from the byte at `_at`
+        self._at = 0
+        self._behind = False  # it waits for the next turn; else it is the beginning of a header, and waits for more
         # The frame and the message that are being received.
         self._frame: Header | None = None
         self._left = 0
         self._message = 0  # the opcode of an unfinished message, 0 between messages
         self._text = bytearray()
+        self._valid = 0  # bytes of `_text` that are known to be UTF-8
         self._control = b""
+        self._pings: list[bytes] | None = None  # the newest of them, not answered yet
+        self._empty = 0  # data frames without payload since the last one that had some
 
     # -- what has come, for the handler's task
 
@@ -105,7 +135,8 @@ class Receiver(asyncio.BaseProtocol):
         self._discarding = True
         self._items.clear()
         self._text.clear()
-        self._ahead = 0
+        self._valid = self._ahead = 0
+        self._count()
         self._resume()
 
     async def shut(self) -> None:
@@ -124,6 +155,7 @@ class Receiver(asyncio.BaseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """What came before is still delivered; then it is said that the link is gone."""
         self.eof = self.lost = True
+        self._keep(b"", 0)
         self._finish(Disconnected(ABNORMAL, clean=False))
         self._inner.connection_lost(exc)
 
@@ -140,11 +172,88 @@ class Receiver(asyncio.BaseProtocol):
             self._end = end
         self.wake()
 
+    # -- turns
+
+    def _advance(self, data: memoryview, start: int, stop: int) -> int:
+        """Parse data[start:stop] as far as this turn goes, and answer the newest pings.
+
+        Where the first byte stands that is to be kept.
+        """
+        self._behind = False
+        try:
+            start = self._parse(data, start, stop)
+        except Close as close:
+            self._finish(close)
+        if self._pings is not None:
+            payloads, self._pings = self._pings, None
+            self.on_pings(payloads)
+        return start if self._end is None else stop
+
+    def _keep(self, data: bytes, at: int, *, behind: bool = False) -> None:
+        """What stands in `data` from `at` on is parsed later: `behind`, or this turn is over, in the next turn."""
+        if self._end is not None:
+            at = len(data)
+        self._behind = at < len(data) and (behind or self._spent >= self._turns.quantum)
+        self._kept, self._at = (data, at) if self._behind else (data[at:], 0)
+        if self._counted or len(data) > UNCOUNTED:
+            self._count()
+
+    def _rest_if_spent(self) -> None:
+        if self._behind or self._spent >= self._turns.quantum:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let all others that have something go first."""
+        self._spent = 0
+        if not self._resting and not self._paused:
+            self._resting = True
+            self._transport.pause_reading()
+            self._turns.rest(self._go_on)
+
+    def _go_on(self) -> None:
+        """It is our turn again."""
+        self._resting = False
+        try:
+            self._read_on()
+        except BaseException:
+            self._transport.abort()  # as a loop does where a protocol fails
+            raise
+
+    def _read_on(self) -> None:
+        """Parse what was kept, and then let the transport read."""
+        if self._behind and not self._held_back:
+            self._parse_kept()
+            self._rest_if_spent()
+        if not self._held_back and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    @property
+    def _held_back(self) -> bool:
+        return self._paused or self._resting
+
+    def _parse_kept(self) -> None:
+        data = self._kept
+        self._keep(data, self._advance(memoryview(data), self._at, len(data)))
+
+    # -- memory
+
+    def _count(self) -> None:
+        """Tell the budget what we hold."""
+        size = self._ahead + len(self._text) + len(self._kept)
+        self._counted = size > UNCOUNTED
+        self._budget.hold(self, size)
+
+    def overdrawn(self) -> None:
+        """See `Holder`."""
+        self.discard()
+        self._finish(Failure(OVERLOADED, "Too many messages are under way."))
+
     # -- frames
 
     def _parse(self, data: memoryview, start: int, stop: int) -> int:
-        """Take the frames in data[start:stop]; where the first byte stands that waits for more."""
-        while self._end is None:
+        """Take the frames in data[start:stop]; where the first byte stands that waits for more, or for its turn."""
+        quantum = self._turns.quantum
+        while self._end is None and self._spent < quantum:
             if self._frame is None:
                 header = parse_header(data[start : min(stop, start + LONGEST_HEADER)])
                 if header is None:
@@ -159,7 +268,7 @@ class Receiver(asyncio.BaseProtocol):
             if self._left:
                 return start
             self._complete()
-        return stop
+        return start
 
     def _begin(self, header: Header) -> None:
         """A frame begins: is it allowed to stand here? (RFC 6455, 5.4)"""
@@ -173,6 +282,14 @@ class Receiver(asyncio.BaseProtocol):
         self._check_frame(header)
         self._frame = header
         self._left = header.length
+        self._spent += FRAME_COST
+        if opcode < CLOSE:
+            self._check_empty(header.length)
+
+    def _check_empty(self, length: int) -> None:
+        self._empty = 0 if length else self._empty + 1
+        if self._empty > MAX_EMPTY:
+            raise Close(POLICY, f"More than {MAX_EMPTY} frames without payload")
 
     def _check_frame(self, header: Header) -> None:
         """Refuse what the subclass does not take; raises Close."""
@@ -194,8 +311,22 @@ class Receiver(asyncio.BaseProtocol):
             self._control += piece
             return
         self.received += size
-        if not self._discarding:
-            self._text += piece
+        if self._discarding:
+            return
+        self._text += piece
+        if self._message == TEXT and (size < self._left or not frame.fin):
+            self._check_text()
+        if self._counted or len(self._text) > UNCOUNTED:
+            self._count()
+
+    def _check_text(self) -> None:
+        """Refuse the first byte with which this cannot be UTF-8 any more (RFC 6455, 8.1)."""
+        with memoryview(self._text) as text:
+            try:
+                _, valid = codecs.utf_8_decode(text[self._valid :], "strict", False)
+            except UnicodeDecodeError:
+                raise Close(INVALID_TEXT, "Text must be UTF-8") from None
+        self._valid += valid
 
     def _complete(self) -> None:
         """A frame is whole."""
@@ -213,25 +344,38 @@ class Receiver(asyncio.BaseProtocol):
             self._finish(Disconnected(code, reason, clean=not self._message))
             self._inner.data_received(masked_close(payload))
         elif frame.opcode == PING:
-            self.on_ping(payload)
+            self._remember_ping(payload)
+
+    def _remember_ping(self, payload: bytes) -> None:
+        """Of very many only the newest need an answer (RFC 6455, 5.5.3)."""
+        if self._pings is None:
+            self._pings = []
+        self._pings.append(payload)
+        if len(self._pings) > MAX_PONGS:
+            del self._pings[0]
 
     def _deliver(self, kind: int) -> None:
         """A message is whole: of a text the bytes are in `_text`."""
         if kind == TEXT:
             text = decode_text(self._text)
             self._text.clear()
+            self._valid = 0
             self._put(text)
 
     def _put(self, message: str | bytes) -> None:
         """A whole message for the handler; too many of them, and the socket is not read for a while."""
         self._items.append(message)
         self._ahead += len(message) + _OVERHEAD
+        if self._counted or self._ahead > UNCOUNTED:
+            self._count()
         self.wake()
         if self._ahead > AHEAD:
             self._pause()
 
     def _took(self, message: str | bytes) -> None:
         self._ahead -= len(message) + _OVERHEAD
+        if self._counted:
+            self._count()
         if self._paused and self._ahead < AHEAD // 2:
             self._resume()
 
@@ -245,10 +389,9 @@ class Receiver(asyncio.BaseProtocol):
         if self._paused:
             self._paused = False
             self.heard = self._loop.time()  # the time in which we did not read does not count
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._read_on()
         return True
 
 
-def _ignore(_: bytes) -> None:
+def _ignore(_: list[bytes]) -> None:
     """Nobody answers yet."""

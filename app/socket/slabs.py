@@ -1,12 +1,15 @@
 """The slabs of one socket: where the next byte of its payload goes."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
 from jackfield.app.socket.buffers import PAGE, SLAB, Buffers, Slab
 
-_LITTLE: Final = 64 * 1024  # bytes of room in a slab below which a socket may reach into the next one
-_CRUMB: Final = 1024  # bytes to read into when there is no slab and the kernel insists
+_NEARLY_FULL: Final = 64 * 1024  # bytes left in a slab below which a socket may reach into the next one
+_FALLBACK: Final = 1024  # bytes to read into when there is no slab and the kernel insists
+_TRICKLE: Final = 32 * 1024  # bytes that a handler is given again and again where all slabs are stuck elsewhere
+_NEGLECT: Final = 1.0  # seconds in which the handler has not asked for bytes
 
 
 class Slabs:
@@ -14,13 +17,17 @@ class Slabs:
 
     Where a run of bytes will be written to a file, memory lies as the file does: its n-th byte stands n
     bytes behind the beginning of a page. A run begins where `align` says. `held` counts the slabs: the one
-    that is being filled, one for what goes beyond it, and those that chunks lie in.
+    that is being filled, one for what goes beyond it, and those that chunks lie in. The stream says when the
+    handler asks for bytes: `wanted` while it waits for them, `asked` is the loop's time at which it last did.
     """
 
-    __slots__ = ("_buffers", "_next", "_phase", "_place", "_slab", "held")
+    __slots__ = ("_buffers", "_loop", "_next", "_phase", "_place", "_slab", "asked", "held", "wanted")
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
+        self._loop = asyncio.get_running_loop()
+        self.asked = self._loop.time()
+        self.wanted = False
         self.held = 0
         self._slab: Slab | None = None  # that is being filled
         self._next: Slab | None = None  # for what of one turn goes beyond it
@@ -32,7 +39,8 @@ class Slabs:
     @property
     def may_grow(self) -> bool:
         """Whether the socket would be given another slab."""
-        return self._buffers.allows(self.held)
+        neglected = not self.wanted and self._loop.time() - self.asked > _NEGLECT
+        return self._buffers.allows(self.held, wanted=self.wanted, neglected=neglected)
 
     @property
     def filling(self) -> Slab | None:
@@ -53,9 +61,10 @@ class Slabs:
             self._buffers.give(slab)
 
     def _take(self) -> Slab | None:
-        slab = self._buffers.take(self.held)
-        if slab is not None:
-            self.hold(slab)
+        if not self.may_grow:
+            return None
+        slab = self._buffers.take()
+        self.hold(slab)
         return slab
 
     # -- one turn: make room, fill it, let go of what is not needed
@@ -67,15 +76,15 @@ class Slabs:
             if self._slab is None:
                 return 0
         room = self._slab.size - self._place
-        if room < _LITTLE and self._next is None:
+        if room < _NEARLY_FULL and self._next is None:
             self._next = self._take()
         return room if self._next is None else room + self._next.size
 
-    def scrape(self) -> int:
+    def reserve_fallback(self) -> int:
         """Have a little memory beside the budget; how many bytes fit."""
-        self._slab, self._place = Slab(_CRUMB), 0
+        self._slab, self._place = Slab(_TRICKLE if self._buffers.stuck else _FALLBACK), 0
         self.hold(self._slab)
-        return _CRUMB
+        return self._slab.size
 
     def fill(self, payload: memoryview, mask: bytes, phase: int) -> Iterator[tuple[Slab, int, int]]:
         """Put this there, unmasked; for each piece its slab and from where to where it lies.
@@ -139,11 +148,11 @@ class Slabs:
         self._phase = offset % PAGE
 
     @property
-    def astray(self) -> bool:
+    def misaligned(self) -> bool:
         """Whether the next byte would not stand where it belongs on its page."""
         return self._phase != self._place % PAGE
 
-    def move(self, coming: int) -> None:
+    def realign(self, coming: int) -> None:
         """Put it there, unless `coming` bytes, which must all find room before memory is had again, would not."""
         slab = self._slab
         if slab is None:

@@ -6,12 +6,12 @@ without its mask and without gaps, as it arrives; there it lies until the handle
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
-from jackfield.app.errors import Close
-from jackfield.app.socket.buffers import ALONE, PAGE, TURN, Buffers, Slab
+from jackfield.app.socket.buffers import PAGE, Buffers, Slab
 from jackfield.app.socket.frames import CLOSE, TEXT
 from jackfield.app.socket.receiver import AHEAD, Receiver
+from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.slabs import Slabs
 
 _LARGE: Final = 128 * 1024
@@ -31,7 +31,10 @@ class _Chunk:
 
 
 class Batch:
-    """Bytes in the order they came: `views` of `size` bytes in all. Give them back with `release()`."""
+    """Bytes in the order they came: `views` of `size` bytes in all.
+
+    Give them back when they are used: by `with batch:`, or by `release()`, which may be called again.
+    """
 
     __slots__ = ("_release", "size", "views")
 
@@ -41,9 +44,19 @@ class Batch:
         self._release = release
 
     def release(self) -> None:
-        """Say that the bytes are used; afterwards the views hold something else. Call it once."""
-        self.views = []
-        self._release()
+        """Say that the bytes are used: their memory is given to others, so the views are taken away."""
+        release, self._release, self.views = self._release, _nothing, []
+        release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _nothing() -> None:
+    """It was given back already."""
 
 
 class Stream(Receiver, asyncio.BufferedProtocol):
@@ -52,22 +65,24 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
     """
 
-    __slots__ = (
-        "_buffers", "_carry", "_enough", "_large", "_pending", "_received", "_resting", "_slabs", "_straight", "_taken",
-    )  # fmt: skip
+    __slots__ = ("_buffers", "_enough", "_large", "_pending", "_slabs", "_stop", "_zero_copy")
 
-    def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, buffers: Buffers) -> None:
-        super().__init__(inner, transport, max_text)
+    def __init__(
+        self,
+        inner: asyncio.Protocol,
+        transport: asyncio.Transport,
+        max_text: int,
+        buffers: Buffers,
+        shared: Shared,
+    ) -> None:
+        super().__init__(inner, transport, max_text, shared)
         self._buffers = buffers
         self._slabs = Slabs(buffers)
         self._pending = 0  # bytes that could be taken
         self._enough = 1  # so many wake the one who waits
-        self._received = 0  # bytes that were parsed last, the carry before them
-        self._taken = 0  # bytes since the turn began
-        self._resting = False  # the turn is over, the next one is to come
-        self._straight = False  # what comes next goes straight into a slab
+        self._stop = 0  # where the bytes end that are being parsed
+        self._zero_copy = False  # what comes next is received where it belongs, in a slab
         self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
-        self._carry = b""  # the beginning of a header whose rest is still to come
 
     def align(self, offset: int) -> None:
         """The next byte to come is the one at `offset` of the file it will be written to."""
@@ -86,7 +101,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._slabs.settle()  # a loop may ask for memory and then find that nothing has come
             await self._until(1)
         deadline = self._loop.time() + patience
-        while self._hungry(least) and (left := deadline - self._loop.time()) > 0:
+        while self._below_minimum(least) and (left := deadline - self._loop.time()) > 0:
             timer = self._loop.call_later(left, self.wake)
             try:
                 await self._until(least)
@@ -100,7 +115,8 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     def ready(self, least: int = 1, most: int | None = None) -> Batch | str | None:
         """What `next` would give without waiting; None where it would wait, or raise."""
-        if not self._items or self._hungry(least):
+        self._slabs.asked = self._loop.time()
+        if not self._items or self._below_minimum(least):
             return None
         item = self._items[0]
         if isinstance(item, str):
@@ -109,7 +125,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             return item
         return self._take_batch(self._pending if most is None else most)
 
-    def _hungry(self, least: int) -> bool:
+    def _below_minimum(self, least: int) -> bool:
         """Whether more bytes could come soon that belong to the batch being collected."""
         return (
             self._pending < least
@@ -123,7 +139,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         slabs, size = [], 0
         while self._items and isinstance(chunk := self._items[0], _Chunk):
             length = chunk.stop - chunk.start
-            if views and (size + length > most or self._grows(chunk)):
+            if views and (size + length > most or self._still_filling(chunk)):
                 break
             self._items.pop(0)
             views.append(chunk.slab.view[chunk.start : chunk.stop])
@@ -138,14 +154,21 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
         return Batch(views, size, release)
 
-    def _grows(self, chunk: _Chunk) -> bool:
+    def _still_filling(self, chunk: _Chunk) -> bool:
         """Whether more will soon stand behind this one: then it is better taken when its slab is full."""
         return chunk.slab is self._slabs.filling and chunk is self._items[-1] and self._end is None
 
     async def _until(self, enough: int) -> None:
         """Until so many bytes are there, or something that is not bytes."""
         self._enough = enough
-        await self.arrival()
+        self._slabs.wanted = True
+        if self._may_trickle:
+            self._resume()
+        try:
+            await self.arrival()
+        finally:
+            self._slabs.wanted = False
+            self._slabs.asked = self._loop.time()
 
     def discard(self) -> None:
         """See `Receiver`; the memory is given back."""
@@ -160,45 +183,36 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport writes what it receives, no more than there is room for in slabs."""
-        incoming, carried = self._buffers.incoming, len(self._carry)
-        most = len(incoming)
+        incoming, kept = self._buffers.incoming, len(self._kept)
+        most = len(incoming) - kept
         if not self._discarding:
-            most = min(most, self._slabs.reserve() or self._slabs.scrape())
-        self._straight = self._left >= _LARGE and self._carries_bulk
-        if self._straight:
+            most = min(most, self._slabs.reserve() or self._slabs.reserve_fallback())
+        self._zero_copy = self._left >= _LARGE and self._carries_bulk
+        if self._zero_copy:
             return self._slabs.next(min(most, self._left))
         if self._large and self._frame is None:
             most = min(most, PAGE)  # the header of another large frame: what is behind it need not be moved
-        incoming[:carried] = self._carry
-        return incoming[carried : carried + most]
+        incoming[:kept] = self._kept
+        return incoming[kept : kept + most]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what came, and let go of memory that nothing came for."""
         self.heard = self._loop.time()
-        if self._straight:
-            self._came_straight(nbytes)
+        if self._zero_copy:
+            self._came_zero_copy(nbytes)
         else:
-            self._came(len(self._carry) + nbytes)
-        if self._slabs.settle() and not self._slabs.may_grow:
-            self._pause()
-        self._taken += nbytes
-        if self._taken >= (TURN if self._buffers.crowded else ALONE):
-            self._rest()
-        if self._pending >= self._enough:
-            self.wake()
+            self._came(len(self._kept) + nbytes)
+        self._spent += nbytes
+        self._settle()
+        self._rest_if_spent()
 
     def _came(self, size: int) -> None:
         """So many bytes of frames stand in the incoming buffer."""
         data = self._buffers.incoming[:size]
-        self._received = parsed = size  # what follows an end has no meaning, and is not kept
-        if self._end is None:
-            try:
-                parsed = self._parse(data, 0, size)
-            except Close as close:
-                self._finish(close)
-        self._carry = bytes(data[parsed:]) if self._end is None else b""
+        at = self._advance(data, 0, size)
+        self._keep(bytes(data[at:]), 0)
 
-    def _came_straight(self, size: int) -> None:
+    def _came_zero_copy(self, size: int) -> None:
         """So many bytes of a large frame stand where they belong."""
         frame = self._frame
         assert frame is not None
@@ -209,6 +223,13 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if not self._left:
             self._complete()
 
+    def _settle(self) -> None:
+        """Something was received: does the socket need memory, or the handler to know?"""
+        if self._slabs.settle() and not self._slabs.may_grow:
+            self._pause()
+        if self._pending >= self._enough:
+            self.wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See `Receiver`; the slab that is being filled is given back."""
         self._slabs.leave()
@@ -217,17 +238,17 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     # -- reading on
 
-    def _rest(self) -> None:
-        self._taken = 0
-        if not self._resting and not self._paused:
-            self._resting = True
-            self._transport.pause_reading()
-            self._buffers.rest(self._go_on)
-
-    def _go_on(self) -> None:
-        self._resting = False
-        if not self._paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+    def _parse_kept(self) -> None:
+        """See `Receiver`; no more than there is room for in slabs."""
+        data, start = self._kept, self._at
+        stop = len(data)
+        if not self._discarding:
+            stop = min(stop, start + (self._slabs.reserve() or self._slabs.reserve_fallback()))
+        at = self._advance(memoryview(data), start, stop) if stop > start else start
+        self._keep(data, at, behind=stop < len(data))
+        self._settle()
+        if self._behind and at == start:  # there is no memory for as much as the rest of a header
+            self._pause()
 
     def _pause(self) -> None:
         if self._paused:
@@ -239,13 +260,22 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     def _resume(self) -> bool:
         if not self._paused or self._ahead > AHEAD:
             return False
-        if not self._discarding and not self._slabs.may_grow:
+        if not (self._discarding or self._slabs.may_grow or self._may_trickle):
             self._buffers.wait(self._resume)
             return False
         self._buffers.leave(self._resume)
         return super()._resume()
 
+    @property
+    def _may_trickle(self) -> bool:
+        """Whether the handler would stand still because of others who do not give memory back."""
+        return self._buffers.stuck and self._slabs.wanted and not self._pending
+
     # -- frames
+
+    def _parse(self, data: memoryview, start: int, stop: int) -> int:
+        self._stop = stop
+        return super()._parse(data, start, stop)
 
     @property
     def _carries_bulk(self) -> bool:
@@ -270,8 +300,8 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if self._discarding:
             return
         self._large = frame.length >= _LARGE
-        if frame.length >= PAGE and self._slabs.astray:
-            self._slabs.move(self._received - start)
+        if frame.length >= PAGE and self._slabs.misaligned:
+            self._slabs.realign(self._stop - start)
         payload = data[start : start + size]
         for slab, first, last in self._slabs.fill(payload, frame.mask, frame.length - self._left):
             self._add(slab, first, last)

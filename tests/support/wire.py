@@ -13,6 +13,7 @@ import jackfield.app.socket.stream
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.receiver import Receiver
+from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Stream
 
 SLAB = 2048
@@ -28,37 +29,38 @@ def small_slabs() -> Iterator[None]:
         patch.setattr(jackfield.app.socket.slabs, "PAGE", 64)
         patch.setattr(jackfield.app.socket.stream, "PAGE", 64)
         patch.setattr(jackfield.app.socket.stream, "_LARGE", 300)
-        patch.setattr(jackfield.app.socket.slabs, "_LITTLE", 256)
-        patch.setattr(jackfield.app.socket.slabs, "_CRUMB", 64)
+        patch.setattr(jackfield.app.socket.slabs, "_NEARLY_FULL", 256)
+        patch.setattr(jackfield.app.socket.slabs, "_FALLBACK", 64)
         yield
 
 
 class Wire(asyncio.Transport):
     """What the kernel has for one receiver, and gives as the loops do: not while reading is paused."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Shared | None = None) -> None:
         super().__init__()
         self.paused = False
         self.unread = bytearray()
         self.inner = Inner()
         self.pings: list[bytes] = []
         self.receiver: Receiver | None = None
+        self.shared = shared or Shared()
 
     def messages(self, max_text: int = 2**16, max_message: int = 2**22, *, deflate: bool = False) -> Messages:
         """Receive whole messages from here on."""
-        made = Messages(self.inner, self, max_text, max_message, deflate=deflate)
+        made = Messages(self.inner, self, max_text, max_message, self.shared, deflate=deflate)
         self._plug(made)
         return made
 
     def stream(self, buffers: Buffers, max_text: int = 2**16) -> Stream:
         """Receive a stream from here on."""
-        made = Stream(self.inner, self, max_text, buffers)
+        made = Stream(self.inner, self, max_text, buffers, self.shared)
         self._plug(made)
         return made
 
     def _plug(self, receiver: Receiver) -> None:
         self.receiver = receiver
-        receiver.on_ping = self.pings.append
+        receiver.on_pings = self.pings.extend
 
     def give(self, most: int) -> int:
         """One turn of the loop: give the receiver up to `most` bytes; how many it took."""
