@@ -1,6 +1,7 @@
 """The command `jackfield`: serve, check, schema, and what handlers add by the entry points `jackfield.commands`."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -62,18 +63,26 @@ def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace
     try:
         run(load(arguments.config))
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _complain(str(error), 2)
     except CannotStart as error:
-        print(f"jackfield: {error}", file=sys.stderr)
-        return 1
+        return _complain(f"jackfield: {error}", 1)
     return 0
+
+
+def _complain(text: str, status: int) -> int:
+    """Say why on standard error, if anybody can read it; the exit status is the same."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+    return status
 
 
 def _serve(settings: "Settings") -> None:
     from jackfield.app.service import serve
 
-    serve(settings)
+    try:
+        serve(settings)
+    except BrokenPipeError as error:  # a fault: `main` would take it for the end of who reads standard output
+        raise RuntimeError("a pipe broke in the service") from error
 
 
 def _check(settings: "Settings") -> None:

@@ -6,6 +6,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from jackfield.app import tasks
+from jackfield.app.logwriter import STANDARD_ERROR
 
 
 class Metrics:
@@ -17,6 +18,7 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         registry.register(tasks.FAILURES)
+        registry.register(STANDARD_ERROR)
         self.connections = Gauge("jackfield_connections", "Sockets open now", ["handler"], registry=registry)
         self.closes = Counter(
             "jackfield_closes", "Sockets ended, by the code they ended with", ["handler", "code"], registry=registry

@@ -20,6 +20,7 @@ from jackfield.app.cors import allow_origins
 from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
+from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures
 from jackfield.app.probes import PAGES, Probes
@@ -134,6 +135,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
     def on_signal(number: int) -> None:
         if stop.is_set():
+            STANDARD_ERROR.flush(0.1)
             os._exit(128 + number)  # asked twice: at once, whatever hangs
         stop.set()
 
@@ -174,5 +176,7 @@ def serve(settings: Settings) -> NoReturn:
     except CannotStart:
         loop.close()
         raise
+    finally:
+        STANDARD_ERROR.flush(logs.FLUSH)
     # A thread that hangs in an fsync would hold the interpreter's end for ever; all that had to be is done.
     os._exit(status)
