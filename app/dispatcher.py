@@ -4,21 +4,21 @@ Handlers raise and return; here alone that becomes a status before the upgrade, 
 """
 
 import asyncio
-import base64
-import binascii
+import contextlib
 from collections.abc import Awaitable
 from functools import partial
 from string import Template
 from typing import Any, Final
 
 import structlog
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 
 from jackfield.app import errors
-from jackfield.app.accept import wants_html
+from jackfield.app.accept import accepts
 from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
+from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.metrics import Metrics
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
@@ -34,7 +34,11 @@ PAGE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept",
 }
-_DRAINED: Final = Failure(errors.DRAINING, "The service restarts; come back.")
+
+
+def draining() -> Failure:
+    """A new one for each: what is raised keeps its traceback, and all that this holds."""
+    return Failure(errors.DRAINING, "The service restarts; come back.")
 
 
 class Dispatcher:
@@ -46,7 +50,9 @@ class Dispatcher:
         self._heartbeat = heartbeat
         self._shared = Shared()
         self._lives: dict[Connection, asyncio.Task[None]] = {}
-        self._accepting = 0  # admitted, and not yet in `_lives`
+        self._accepting = 0  # sockets that are being let in, and are not yet in `_lives`
+        self._admitting: set[asyncio.Task[Any]] = set()  # of these the requests that wait for their handler's `admit`
+        self._fewer = asyncio.Event()  # set whenever one of them has left
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
         self.draining = False
@@ -61,7 +67,7 @@ class Dispatcher:
                 # aiohttp may cancel a request whose link is lost; the conversation then ends by itself, in order.
                 await ended
                 return ws
-            if handler.page is not None and wants_html(request):
+            if handler.page is not None and accepts(request, "text/html"):
                 return await page(handler)
             response = await handler.get(request)
             response.headers.setdefault(hdrs.VARY, "Accept")
@@ -71,11 +77,25 @@ class Dispatcher:
         return enter
 
     @web.middleware
-    def only_way_in(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
-        """An upgrade on a path that is no handler's: there is nothing there."""
-        if wants_upgrade(request) and request.match_info.handler not in self._entries:
-            raise Failure(errors.NOT_FOUND, "There is no socket at this path.")
-        return handler(request)
+    def reject_unknown_upgrades(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
+        """An upgrade on a path that is no handler's: there is nothing there. On one that is, it must be a GET."""
+        if not wants_upgrade(request) or request.match_info.handler in self._entries:
+            return handler(request)
+        if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
+            raise request.match_info.http_exception
+        methods = self._methods_of_socket(request)
+        if methods:
+            raise Failure(errors.METHOD_NOT_ALLOWED, "An upgrade is a GET.", {"Allow": ", ".join(sorted(methods))})
+        raise Failure(errors.NOT_FOUND, "There is no socket at this path.")
+
+    def _methods_of_socket(self, request: web.Request) -> set[str]:
+        """What may be asked at this path, if sockets are opened there."""
+        resource = request.match_info.route.resource
+        if resource is None:
+            return set()
+        routes = request.app.router.routes()
+        here = [route for route in routes if route.resource and route.resource.canonical == resource.canonical]
+        return {route.method for route in here} if any(route.handler in self._entries for route in here) else set()
 
     # -- admit and accept
 
@@ -83,25 +103,41 @@ class Dispatcher:
         self, request: web.Request, handler: Handler
     ) -> tuple[web.WebSocketResponse, "asyncio.Future[None]"]:
         """Let a socket in. Its life is a task of its own; the future is done when that has ended."""
+        self._check_room()
+        check_handshake(request)
+        self._accepting += 1
         try:
-            self._check_room()
-            check_handshake(request)
-            self._accepting += 1
-            try:
-                admitted = await handler.admit(request)
-                ws, connection = await self._accept(request, handler, admitted)
-            finally:
-                self._accepting -= 1
-        except Failure as failure:
-            self._metrics.refusals.labels(failure.kind.code).inc()
-            raise
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lives[connection] = asyncio.create_task(self._live(connection, handler, ended))
+            admitted = await self._admit(request, handler)
+            ws, connection = await self._accept(request, handler, admitted)
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._lives[connection] = asyncio.create_task(self._live(connection, handler, ended))
+        finally:
+            self._accepting -= 1
+            self._fewer.set()
+        if self.draining:
+            connection.interrupt(draining())
         return ws, ended
+
+    async def _admit(self, request: web.Request, handler: Handler) -> Any:
+        """Ask the handler. One that takes too long while the service drains is cancelled by `drain`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._admitting.add(task)
+        try:
+            admitted = await handler.admit(request)
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            task.uncancel()
+        finally:
+            self._admitting.discard(task)
+        if self.draining:
+            raise draining()
+        return admitted
 
     def _check_room(self) -> None:
         if self.draining:
-            raise _DRAINED
+            raise draining()
         if len(self._lives) + self._accepting >= self._max_connections:
             raise Failure(errors.TOO_MANY_CONNECTIONS, f"{self._max_connections} sockets are open.")
 
@@ -111,7 +147,7 @@ class Dispatcher:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols)
-        ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, compress=handler.compress)
+        ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress)
         await ws.prepare(request)
         transport = request.transport
         if transport is None:
@@ -124,35 +160,39 @@ class Dispatcher:
             source = Messages(request.protocol, transport, *limits, self._shared, deflate=bool(ws.compress))
         transport.set_protocol(source)
         connection = Connection(request, ws, source, admitted)
-        if await _came_early(ws):
-            connection.interrupt(Close(errors.PROTOCOL_ERROR, "Data came before the handshake was answered"))
+        if await came_early(request, ws):
+            early = Close(errors.PROTOCOL_ERROR, "Data came before the handshake was answered")
+            source.refuse(early)
+            connection.interrupt(early)
         return ws, connection
 
     # -- serve and finish
 
     async def _live(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
-        begun = asyncio.get_running_loop().time()
         self._metrics.connections.labels(handler.name).inc()
         try:
-            self._opened(connection, handler)
-            try:
-                await handler.serve(connection)
-            except (Exception, asyncio.CancelledError) as error:
-                end = self._end(error, connection)
-            else:
-                end = connection.source.left or Close(errors.NORMAL, "done")
-            await connection.finish(end, self._last_words(handler, end))
-            self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
+            if not await supervised("socket", partial(self._converse, connection, handler)):
+                connection.abort()  # a fault of ours in ending it
             if not ended.done():
                 ended.set_result(None)
-        except Exception as error:
-            if not ended.done():
-                ended.set_exception(error)
         finally:
             ended.cancel()  # nothing, unless this task itself was cancelled
             del self._lives[connection]
             self._pinged.pop(connection, None)
+            self._fewer.set()
             self._metrics.connections.labels(handler.name).dec()
+
+    async def _converse(self, connection: Connection, handler: Handler) -> None:
+        begun = asyncio.get_running_loop().time()
+        self._opened(connection, handler)
+        try:
+            await handler.serve(connection)
+        except (Exception, asyncio.CancelledError) as error:
+            end = self._end(error, connection)
+        else:
+            end = connection.source.left or Close(errors.NORMAL, "done")
+        await connection.finish(end, self._last_words(handler, end))
+        self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
@@ -163,7 +203,7 @@ class Dispatcher:
         if isinstance(error, Close | Disconnected):
             return error
         if isinstance(error, asyncio.CancelledError):
-            return connection.interruption or _DRAINED
+            return connection.interruption or draining()
         self._log.error("handler.failed", exc_info=error)
         return Failure(errors.INTERNAL, "The service failed; its log says why.")
 
@@ -220,13 +260,16 @@ class Dispatcher:
     # -- the end of the service
 
     async def drain(self, limit: float) -> None:
-        """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut."""
+        """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut.
+
+        One that is still being admitted gets 503 as soon as its handler has answered, or when it is cancelled.
+        """
         self.draining = True
         for connection in list(self._lives):
-            connection.interrupt(_DRAINED)
+            connection.interrupt(draining())
         await self._wait(limit * 0.6)
-        for life in list(self._lives.values()):
-            life.cancel()
+        for task in [*self._admitting, *self._lives.values()]:
+            task.cancel()
         await self._wait(limit * 0.2)
         for connection, life in list(self._lives.items()):
             connection.abort()
@@ -234,44 +277,12 @@ class Dispatcher:
         await self._wait(limit * 0.1)
 
     async def _wait(self, seconds: float) -> None:
-        if self._lives:
-            await asyncio.wait(list(self._lives.values()), timeout=seconds)
-
-
-async def _came_early(ws: web.WebSocketResponse) -> bool:
-    """Whether frames came in one go with the handshake (RFC 6455, 4.1 forbids it): aiohttp has taken those."""
-    try:
-        async with asyncio.timeout(0):  # what is there is given without waiting
-            return (await ws.receive()).type is not WSMsgType.CLOSE
-    except TimeoutError:
-        return False
-
-
-def _tokens(request: web.Request, name: str) -> set[str]:
-    """The comma-separated words of a header, lower-cased."""
-    return {word.strip().lower() for value in request.headers.getall(name, ()) for word in value.split(",")}
-
-
-def wants_upgrade(request: web.Request) -> bool:
-    """Whether the request asks for a WebSocket (RFC 6455, 4.2.1)."""
-    return "websocket" in _tokens(request, hdrs.UPGRADE) and "upgrade" in _tokens(request, hdrs.CONNECTION)
-
-
-def check_handshake(request: web.Request) -> None:
-    """Refuse what aiohttp would let pass of RFC 6455, 4.2.1."""
-    if request.method != hdrs.METH_GET or request.version < (1, 1):
-        raise Failure(errors.BAD_REQUEST, "An upgrade is a GET of HTTP/1.1.")
-    if request.headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:
-        raise Failure(
-            errors.UPGRADE_REQUIRED, "Version 13 of the protocol is spoken here.", {"Sec-WebSocket-Version": "13"}
-        )
-    keys = request.headers.getall(hdrs.SEC_WEBSOCKET_KEY, [])
-    try:
-        valid = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
-    except (binascii.Error, ValueError):
-        valid = False
-    if not valid:
-        raise Failure(errors.BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
+        """Until there is no socket any more, and none is being let in, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._lives or self._accepting:
+                    self._fewer.clear()
+                    await self._fewer.wait()
 
 
 async def page(handler: Handler) -> web.Response:

@@ -41,6 +41,8 @@ class Handler:
     max_message: ClassVar[int] = 4 * 1024 * 1024  # bytes of a binary message; longer ones close 1009
     max_text: ClassVar[int] = 64 * 1024  # bytes of a text message, likewise
     compress: ClassVar[bool] = False  # negotiate permessage-deflate
+    request_headers: ClassVar[tuple[str, ...]] = ()  # that pages of allowed origins may send to its routes
+    exposed_headers: ClassVar[tuple[str, ...]] = ()  # of its answers, that they may read
     buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
 
     def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:

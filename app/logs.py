@@ -117,6 +117,12 @@ PATH: Final = web.RequestKey("path", str)
 """The path as the log may have it, set by the middlewares."""
 
 
+FAILURE: Final = web.RequestKey("failure", str)
+"""The word of the failure that a request was answered with."""
+
+_PROBES: Final = {"/healthz", "/readyz", "/metrics"}
+
+
 def path_without_secrets(request: web.Request) -> str:
     """`/upload/{token}`, never the token itself.
 
@@ -134,14 +140,17 @@ class AccessLogger(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Called by aiohttp when a request has been answered; a socket's when it ended."""
-        self.logger.info(
+        path, failure = request.get(PATH, "?"), request.get(FAILURE)
+        self.logger.log(
+            logging.DEBUG if path in _PROBES and response.status < 400 else logging.INFO,
             "request",
             extra={
                 "method": request.method,
-                "path": request.get(PATH, "?"),
+                "path": path,
                 "status": response.status,
                 "seconds": round(time, 6),
                 "remote": request.remote,
+                **({"failure": failure} if failure else {}),
             },
         )
 

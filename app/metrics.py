@@ -25,7 +25,9 @@ class Metrics:
         )
         self.received = Counter("jackfield_received_bytes", "Bytes received on sockets", ["handler"], registry=registry)
         self.sent = Counter("jackfield_sent_bytes", "Bytes of messages sent on sockets", ["handler"], registry=registry)
-        self.refusals = Counter("jackfield_refusals", "Upgrades refused, by code word", ["code"], registry=registry)
+        self.refusals = Counter(
+            "jackfield_refusals", "Requests refused, upgrades among them, by code word", ["code"], registry=registry
+        )
         self.seconds = Histogram(
             "jackfield_connection_seconds", "How long sockets lived", ["handler"], registry=registry,
             buckets=(0.1, 1, 10, 60, 600, 3600, 86400),

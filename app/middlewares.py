@@ -1,5 +1,6 @@
 """What every HTTP request passes: problem documents for failures, and the check of its origin."""
 
+import asyncio
 from collections.abc import Awaitable
 from http import HTTPStatus
 
@@ -10,10 +11,15 @@ from aiohttp.typedefs import Middleware
 from yarl import URL
 
 from jackfield.app import errors
-from jackfield.app.errors import Close, Failure, Kind
-from jackfield.app.logs import PATH, path_without_secrets
+from jackfield.app.errors import Failure, Kind
+from jackfield.app.handshake import wants_upgrade
+from jackfield.app.logs import FAILURE, PATH, path_without_secrets
+from jackfield.app.metrics import Metrics
 
 log = structlog.get_logger()
+
+_SHOWN = 100  # characters of a header that are repeated in an answer and in the log
+_WARNINGS = 100  # pairs of origin and host that are logged, at the most: anybody can make up more
 
 _OF_STATUS = {
     kind.status: kind
@@ -31,31 +37,61 @@ def problem(kind: Kind, detail: str, headers: dict[str, str] | None = None) -> w
     return web.json_response(body, status=kind.status, headers=headers, content_type="application/problem+json")
 
 
-@web.middleware
-async def failures(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
-    """Turn what was raised into a problem document; what nobody foresaw is logged and answered 500."""
-    try:
-        return await handler(request)
-    except Failure as failure:
-        return problem(failure.kind, failure.detail, failure.headers)
-    except web.HTTPException as error:
+def failures(metrics: Metrics) -> Middleware:
+    """Turn what was raised into a problem document, and count it; what nobody foresaw is logged and answered 500.
+
+    Where an answer has begun already (a 101 above all) there can be no other one: the link is cut.
+    """
+
+    @web.middleware
+    async def answer(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Exception as error:
+            if request.writer.output_size:
+                kind = _cut(request, error)
+                response = web.Response()  # for aiohttp's own books: nothing of it is sent
+            else:
+                kind, detail, headers = _failure(error)
+                response = problem(kind, detail, headers)
+                if wants_upgrade(request) or kind == errors.TIMED_OUT:
+                    response.force_close()  # what comes behind it is no request
+            metrics.refusals.labels(kind.code).inc()
+            request[FAILURE] = kind.code
+            return response
+        finally:
+            request[PATH] = path_without_secrets(request)  # not before: an open socket need not hold it
+
+    return answer
+
+
+def _cut(request: web.Request, error: Exception) -> Kind:
+    """End what can be neither finished nor answered."""
+    transport = request.transport
+    lost = transport is None or transport.is_closing()
+    if not (lost and isinstance(error, ConnectionError)):
+        log.error("request.failed", exc_info=error, detail="An answer had begun already; the link is cut.")
+    if transport is not None:
+        transport.abort()
+    return errors.INTERNAL
+
+
+def _failure(error: Exception) -> tuple[Kind, str, dict[str, str] | None]:
+    """Kind, detail and headers of the answer."""
+    if isinstance(error, Failure):
+        return error.kind, error.detail, error.headers
+    if isinstance(error, web.HTTPException):
         if error.status < 400:
-            raise
+            raise error
         kind = _OF_STATUS.get(error.status, Kind(_word(error.status), error.status, 4000 + error.status))
         kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After", "Upgrade")}
-        return problem(kind, _detail(error), kept)
-    except web.RequestPayloadError as error:
-        return problem(errors.BAD_REQUEST, f"The body cannot be read: {error}.")
-    except ConnectionError:
-        return problem(errors.BAD_REQUEST, "The link was lost.")  # there is nobody to read it
-    except Close as close:  # raised before there was a socket to close
-        log.exception("request.failed", detail=f"Close({close.code}) was raised where there is no socket")
-        return problem(errors.INTERNAL, "The service failed.")
-    except Exception:
-        log.exception("request.failed")
-        return problem(errors.INTERNAL, "The service failed; its log says why.")
-    finally:
-        request[PATH] = path_without_secrets(request)  # not before: an open socket need not hold it
+        return kind, _detail(error), kept
+    if isinstance(error, web.RequestPayloadError):
+        return errors.BAD_REQUEST, f"The body cannot be read: {error}.", None
+    if isinstance(error, ConnectionError):
+        return errors.BAD_REQUEST, "The link was lost.", None  # there is nobody to read it
+    log.error("request.failed", exc_info=error)
+    return errors.INTERNAL, "The service failed; its log says why.", None
 
 
 def _word(status: int) -> str:
@@ -70,21 +106,56 @@ def _detail(error: web.HTTPException) -> str:
     return error.text or error.reason
 
 
+def small_bodies(seconds: float) -> Middleware:
+    """Read a request's body before its handler runs, so that one that stalls or trickles holds nothing up: 408."""
+
+    @web.middleware
+    def body(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
+        read_first = request.body_exists and request.match_info.http_exception is None and not wants_upgrade(request)
+        return read(request, handler) if read_first else handler(request)
+
+    async def read(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(seconds):
+                await request.read()
+        except TimeoutError:
+            raise Failure(errors.TIMED_OUT, f"The body was not whole after {seconds:g} s.") from None
+        return await handler(request)
+
+    return body
+
+
 def check_origin(allowed: list[str] | tuple[str, ...]) -> Middleware:
     """Refuse pages of other sites: a browser says in `Origin` whose page asks (RFC 6455, 10.2)."""
     origins = {_authority(origin) for origin in allowed}
+    told: set[tuple[str, str]] = set()
 
     @web.middleware
     def origin(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
-        value = request.headers.get("Origin")
-        if value is None:
-            return handler(request)
-        asked = _authority(value)
-        if value in allowed or (asked is not None and (asked in origins or asked[1:] == _host(request, asked[0]))):
-            return handler(request)
-        raise Failure(errors.FORBIDDEN_ORIGIN, "Pages of that origin may not use this service.")
+        values = request.headers.getall("Origin", ())
+        for value in values:
+            asked = _authority(value)
+            known = value in allowed or (
+                asked is not None and (asked in origins or asked[1:] == _host(request, asked[0]))
+            )
+            if not known or len(values) > 1:
+                raise _foreign(value, request.headers.get("Host", ""), told)
+        return handler(request)
 
     return origin
+
+
+def _foreign(origin: str, host: str, told: set[tuple[str, str]]) -> Failure:
+    """Behind a proxy that does not pass `Host` on our own page comes from elsewhere: say how to mend it, once."""
+    origin, host = origin[:_SHOWN], host[:_SHOWN]
+    if (origin, host) not in told and len(told) < _WARNINGS:
+        told.add((origin, host))
+        log.warning("origin.refused", origin=origin, host=host)
+    return Failure(
+        errors.FORBIDDEN_ORIGIN,
+        f"A page of {origin} may not use this service, which was asked for as {host}. If it is the service's own page, "
+        "let the proxy pass the header Host on unchanged; if not, add the origin to server.allowed_origins.",
+    )
 
 
 def _authority(origin: str) -> tuple[str, str, int | None] | None:

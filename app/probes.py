@@ -1,5 +1,6 @@
 """What runs here, and how it is: `/`, `/healthz`, `/readyz`, `/metrics`."""
 
+import asyncio
 import html
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,10 +11,13 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from jackfield.app.accept import preferred
+from jackfield.app.accept import accepts
 from jackfield.app.dispatcher import PAGE_HEADERS, Dispatcher
 from jackfield.app.handler import Handler
 from jackfield.app.metrics import Metrics
+from jackfield.app.tasks import supervised
+
+_READY_LIMIT: Final = 0.8  # seconds: whoever asks expects an answer within one
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -25,6 +29,9 @@ class Probes:
         self._handlers = handlers
         self._dispatcher = dispatcher
         self._metrics = metrics
+        self._rows = [(handler.name, handler.path, _summary(handler)) for handler in handlers]
+        self._page = _index_page(self._rows)
+        self._asking: dict[str, asyncio.Task[bool]] = {}  # calls of `ready` that have not ended, by the handler's name
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -36,37 +43,30 @@ class Probes:
             web.get("/metrics", self.metrics),
         ]
 
+    async def close(self, _: web.Application) -> None:
+        """Wait for nobody's answer any more."""
+        for task in self._asking.values():
+            task.cancel()
+
     async def index(self, request: web.Request) -> web.Response:
-        """What runs here, as HTML, JSON or plain text by `Accept`."""
-        rows = [(handler.name, handler.path, _summary(handler)) for handler in self._handlers]
-        kind = preferred(request, ("application/json", "text/html", "text/plain"))
-        if kind == "text/html":
-            return self._index_page(rows)
-        if kind == "text/plain":
-            lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in rows)
+        """What runs here, as HTML, JSON or plain text: the first of these that `Accept` names, else JSON."""
+        if accepts(request, "text/html"):
+            return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)
+        if accepts(request, "text/plain") and not accepts(request, "application/json"):
+            lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in self._rows)
             return web.Response(text=f"jackfield {version('jackfield')}\n{lines}", headers={"Vary": "Accept"})
-        listed = [{"name": name, "path": path, "description": text} for name, path, text in rows]
+        listed = [{"name": name, "path": path, "description": text} for name, path, text in self._rows]
         body = {"service": "jackfield", "version": version("jackfield"), "handlers": listed}
         return web.json_response(body, headers={"Vary": "Accept"})
-
-    def _index_page(self, rows: list[tuple[str, str, str]]) -> web.Response:
-        row = Template((PAGES / "row.html").read_text(encoding="utf-8"))
-        cells = [
-            row.safe_substitute(name=html.escape(name), path=html.escape(path), description=html.escape(text))
-            for name, path, text in rows
-        ]
-        page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
-        body = page.safe_substitute(rows="".join(cells), shared="/assets/app", version=version("jackfield"))
-        return web.Response(text=body, content_type="text/html", headers=PAGE_HEADERS)
 
     async def health(self, request: web.Request) -> web.Response:
         """200 while the process lives."""
         return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
     async def readiness(self, request: web.Request) -> web.Response:
-        """503 while the service drains, or a handler says that it is not ready."""
-        waiting = [handler.name for handler in self._handlers if not await handler.ready()]
+        """503 while the service drains, or a handler is not ready or does not say within a second."""
         draining = self._dispatcher.draining
+        waiting = [] if draining else await self._not_ready()
         status = "draining" if draining else "not ready" if waiting else "ready"
         return web.json_response(
             {"status": status, "not_ready": waiting},
@@ -74,10 +74,44 @@ class Probes:
             headers={"Cache-Control": "no-store"},
         )
 
+    async def _not_ready(self) -> list[str]:
+        """Ask all handlers at once; one that still owes an earlier answer is not asked a second time."""
+        for handler in self._handlers:
+            if handler.name not in self._asking:
+                self._asking[handler.name] = asyncio.create_task(self._ask(handler))
+        asked = dict(self._asking)
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_READY_LIMIT)
+        return [name for name, task in asked.items() if not task.done() or not task.result()]
+
+    async def _ask(self, handler: Handler) -> bool:
+        """What the handler says; it is not ready where it fails to say."""
+        answer = False
+
+        async def ask() -> None:
+            nonlocal answer
+            answer = await handler.ready()
+
+        try:
+            await supervised("ready", ask)
+        finally:
+            del self._asking[handler.name]
+        return answer
+
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus' text format."""
         body = generate_latest(self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _index_page(rows: list[tuple[str, str, str]]) -> str:
+    row = Template((PAGES / "row.html").read_text(encoding="utf-8"))
+    cells = [
+        row.safe_substitute(name=html.escape(name), path=html.escape(path), description=html.escape(text))
+        for name, path, text in rows
+    ]
+    page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
+    return page.safe_substitute(rows="".join(cells), shared="/assets/app", version=version("jackfield"))
 
 
 def _summary(handler: Handler) -> str:

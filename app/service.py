@@ -22,8 +22,10 @@ from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
-from jackfield.app.middlewares import check_origin, failures
+from jackfield.app.middlewares import check_origin, failures, small_bodies
 from jackfield.app.probes import PAGES, Probes
+
+log = structlog.get_logger()
 
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
@@ -40,15 +42,18 @@ def create_app(settings: Settings) -> web.Application:
     }
     app = web.Application(
         middlewares=[
-            allow_origins(server.allowed_origins),
-            failures,
+            allow_origins(server.allowed_origins, handlers.values()),
+            failures(metrics),
             check_origin(server.allowed_origins),
-            dispatcher.only_way_in,
+            dispatcher.reject_unknown_upgrades,
+            small_bodies(server.body_timeout),
         ]
     )
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
-    app.add_routes(Probes(list(handlers.values()), dispatcher, metrics).routes())
+    probes = Probes(list(handlers.values()), dispatcher, metrics)
+    app.add_routes(probes.routes())
+    app.on_cleanup.append(probes.close)
     app.router.add_static("/assets/app", PAGES)
     app.on_response_prepare.append(_harden_assets)
     for handler in handlers.values():
@@ -99,7 +104,6 @@ async def run(settings: Settings) -> int:
 
     Raises CannotStart where a port is taken or a handler cannot open what it needs.
     """
-    log = structlog.get_logger()
     server = settings.server
     tls = _tls(server.tls)
     stop = asyncio.Event()
@@ -141,6 +145,8 @@ def _on_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    # Neither a terminal that closes nor whoever wants the configuration read again may end what others use.
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("signal.ignored", signal="SIGHUP"))
 
 
 def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:

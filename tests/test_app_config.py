@@ -123,6 +123,7 @@ server:
   max_connections: 10000
   heartbeat: 90s
   shutdown_timeout: 10s
+  body_timeout: 30s
   tls: null
 logging:
   level: info

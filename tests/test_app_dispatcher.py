@@ -1,15 +1,18 @@
 """The dispatcher: what is raised becomes a status or a close code; liveness; the end of the service."""
 
 import asyncio
+import contextlib
 import time
+from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import WSMsgType
+from aiohttp import WSMsgType, web
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from jackfield.app.errors import Close, Disconnected, Failure
+from jackfield.app.handler import Connection, Handler
 from jackfield.app.service import DISPATCHER
 from jackfield.app.socket.frames import cut_reason
 from jackfield.testing import JackfieldServer, RunningService
@@ -59,8 +62,7 @@ def test_codes_say_the_same_as_statuses() -> None:
     """A close code of our own is 4000 + the status; the others are RFC 6455's and IANA's for faults and restarts."""
     exceptions = {word: kind.close for word, kind in KINDS.items() if kind.close != 4000 + kind.status}
     assert exceptions == {
-        "too_many_connections": 1013, "overloaded": 1013, "slow_reader": 1013, "draining": 1012,
-        "internal_error": 1011, "storage_failed": 1011,
+        "too_many_connections": 1013, "overloaded": 1013, "slow_reader": 1013, "draining": 1012, "internal_error": 1011,
     }  # fmt: skip
 
 
@@ -100,7 +102,7 @@ async def test_a_fault_in_the_last_words_does_not_hide_the_failure(
 
     monkeypatch.setattr(service.handlers["failing"], "last_words", speechless)
     with capture_logs() as log:
-        assert await closing(service, "/failing/superseded") == (4409, "It must be.")
+        assert await closing(service, "/failing/timed_out") == (4408, "It must be.")
         await eventually(lambda: events(log, "connection.closed"))
     assert [event["event"] for event in log if event["log_level"] == "error"] == ["handler.failed"]
 
@@ -180,15 +182,119 @@ async def test_a_handshake_that_is_none_is_refused(
     assert (refusal.value.status, refusal.value.code) == (status, code)
 
 
-async def test_frames_that_come_with_the_handshake_are_an_error(jackfield_server: JackfieldServer) -> None:
-    """A client that does not wait for the answer (RFC 6455, 4.1) is closed 1002; nothing of it is lost in silence."""
+EARLY = {
+    "message": frame(Opcode.BINARY, b"early"),
+    "ping": frame(Opcode.PING, b"early"),
+    "pong": frame(Opcode.PONG),
+    "close": frame(Opcode.CLOSE, b"\x03\xe8"),
+    "one byte of a frame": frame(Opcode.BINARY, b"early")[:1],
+    "half a long frame": frame(Opcode.BINARY, bytes(1000))[:500],
+    "messages": frame(Opcode.TEXT, b"early") * 10,
+}
+
+
+@pytest.mark.parametrize("path", ["/echo", "/bulk", "/deflating"])
+@pytest.mark.parametrize("early", EARLY)
+async def test_what_comes_with_the_handshake_is_an_error(
+    jackfield_server: JackfieldServer, early: str, path: str
+) -> None:
+    """A client that does not wait for the answer (RFC 6455, 4.1) is closed 1002 whatever it sends, and TCP ends."""
+    service = await jackfield_server(sections("echo", "bulk", "deflating"))
+    opened = await RawSocket.connect(service.port)
+    write = opened.write
+    opened.write = lambda data: write(bytes(data) + EARLY[early])  # type: ignore[method-assign]
+    await opened.upgrade(path, {"Sec-WebSocket-Extensions": "permessage-deflate"})
+    assert (await opened.closed()).code == 1002
+    opened.half_close()
+    assert await opened.reader.read() == b""
+    await opened.dispose()
+
+
+async def test_broken_frames_that_come_with_the_handshake_end_it_too(jackfield_server: JackfieldServer) -> None:
+    """What is no frame at all, or text that is none, has one Close with the code that RFC 6455 has for it."""
+    service = await jackfield_server(SECTIONS)
+    for early, code in ((b"\xff\xff\xff\xff", 1002), (frame(Opcode.TEXT, b"\xff"), 1007)):
+        opened = await RawSocket.connect(service.port)
+        write = opened.write
+        opened.write = lambda data, early=early, write=write: write(bytes(data) + early)  # type: ignore[misc]
+        await opened.upgrade("/echo")
+        assert (await opened.closed()).code == code
+        opened.half_close()
+        assert await opened.reader.read() == b""
+        await opened.dispose()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Length": "40"}, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n!!!!"),
+        ({"Content-Length": "99"}, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ({"Content-Length": "11"}, frame(Opcode.TEXT, b"early")),
+        ({"Transfer-Encoding": "chunked"}, b"5\r\nearly\r\n0\r\n\r\n"),
+    ],
+    ids=["whole", "half", "frames", "chunked"],
+)
+async def test_an_upgrade_with_a_body_is_refused(
+    jackfield_server: JackfieldServer, headers: dict[str, str], body: bytes
+) -> None:
+    """400, and the link ends: the body is read neither as frames nor as another request."""
     service = await jackfield_server(SECTIONS)
     opened = await RawSocket.connect(service.port)
-    write, early = opened.write, frame(Opcode.BINARY, b"early")
-    opened.write = lambda data: write(bytes(data) + early)  # type: ignore[method-assign]
-    await opened.upgrade("/echo")
-    assert (await opened.closed()).code == 1002
+    write = opened.write
+    opened.write = lambda data: write(bytes(data) + body)  # type: ignore[method-assign]
+    with pytest.raises(Refusal) as refusal:
+        await opened.upgrade("/echo", headers)
+    assert (refusal.value.status, refusal.value.code) == (400, "bad_request")
+    opened.half_close()
+    assert await opened.reader.read() == b""
     await opened.dispose()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_an_upgrade_is_a_get(jackfield_server: JackfieldServer, method: str) -> None:
+    """Another method with `Upgrade` is 405 where sockets are, with what is allowed; elsewhere it is 404 as ever."""
+    service = await jackfield_server(sections("echo", "full"))
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for path, allowed in (("/echo", {"GET", "HEAD"}), ("/full", {"GET", "HEAD", "POST"}), ("/full/x", {"GET", "HEAD"})):
+        async with service.session.request(method, service.url + path, headers=upgrade) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (405, "method_not_allowed")
+            assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed
+    async with service.session.request(method, f"{service.url}/nowhere", headers=upgrade) as answer:
+        assert answer.status == 404
+
+
+# -- nothing of HTTP after the upgrade
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("a bug"), BrokenPipeError("a pipe"), Failure(KINDS["timed_out"], "x")])
+@pytest.mark.parametrize("where", ["Messages", "Connection", "finish"])
+async def test_after_the_upgrade_nothing_is_answered_as_http(
+    jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch, where: str, fault: Exception
+) -> None:
+    """Whatever fails between the 101 and the end cuts the link, and is one error in the log."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    service = await jackfield_server(SECTIONS)
+    target = f"Connection.{where}" if where == "finish" else where
+    monkeypatch.setattr(f"jackfield.app.dispatcher.{target}", broken)
+    with capture_logs() as log:
+        opened = await RawSocket.connect(service.port)
+        await opened.upgrade("/echo")
+        await opened.close()
+        rest = b""
+        with contextlib.suppress(ConnectionError):
+            rest = await opened.reader.read()
+        assert rest == b""
+        await opened.dispose()
+        await eventually(lambda: errors_of(log))
+    assert len(await errors_of(log)) == 1
+
+
+async def errors_of(log: list[EventDict]) -> list[EventDict]:
+    """What was logged as an error so far."""
+    return [event for event in log if event["log_level"] == "error"]
 
 
 async def test_sockets_are_counted_from_their_admission(jackfield_server: JackfieldServer) -> None:
@@ -236,3 +342,60 @@ async def test_a_handler_that_does_not_listen_is_cancelled_then_cut(jackfield_se
         await stubborn.ended()
         await draining
         assert time.monotonic() - begun < limit + 1
+
+
+class Gate(Handler):
+    """Admits once its `gate` is open."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.gate, self.asked = asyncio.Event(), asyncio.Event()
+
+    async def admit(self, request: web.Request) -> None:
+        """Wait for it."""
+        self.asked.set()
+        await self.gate.wait()
+
+    async def serve(self, connection: Connection) -> None:
+        """Nobody comes here."""
+        raise AssertionError("was admitted")
+
+
+@pytest.mark.parametrize("opens", [True, False])
+async def test_who_is_being_admitted_is_told_of_the_end(jackfield_server: JackfieldServer, *, opens: bool) -> None:
+    """The drain waits for those whom the handler still looks at, and answers them 503, though it must cancel it."""
+    service = await jackfield_server({"gate": {"use": f"{__name__}:Gate", "path": "/gate"}})
+    gate = service.handlers["gate"]
+    assert isinstance(gate, Gate)
+    opened = await RawSocket.connect(service.port)
+    opening = asyncio.create_task(opened.upgrade("/gate"))
+    await gate.asked.wait()
+    draining = asyncio.create_task(service.app[DISPATCHER].drain(60 if opens else 1))
+    await asyncio.sleep(0)
+    async with service.session.get(f"{service.url}/readyz") as answer:
+        assert answer.status == 503
+    if opens:
+        assert not draining.done()
+        gate.gate.set()
+    with pytest.raises(Refusal) as refusal:
+        await opening
+    assert (refusal.value.status, refusal.value.code) == (503, "draining")
+    await draining
+    await opened.dispose()
+
+
+async def test_no_exception_is_raised_twice(jackfield_server: JackfieldServer) -> None:
+    """Each socket that the end of the service interrupts has an exception of its own: no traceback grows."""
+    service = await jackfield_server(sections("busy"))
+    busy = service.handlers["busy"]
+    assert isinstance(busy, handlers.Busy)
+    busy.gate.set()
+    opened = [await RawSocket.connect(service.port) for _ in range(5)]
+    for each in opened:
+        await each.upgrade("/busy")
+    draining = asyncio.create_task(service.app[DISPATCHER].drain(5))
+    for each in opened:
+        assert (await each.closed()).code == 1012
+        await each.dispose()
+    await draining
+    assert len({id(end) for end in busy.ends}) == 5

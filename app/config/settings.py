@@ -26,6 +26,8 @@ def _check_path(path: str) -> str:
 
 
 def _check_origin(origin: str) -> str:
+    if origin.endswith("/"):
+        raise ValueError("an origin has no path: leave out the slash at its end")
     default_port = any(origin.startswith(scheme) and origin.endswith(port) for scheme, port in _DEFAULT_PORTS)
     if origin != "null" and (default_port or not re.fullmatch(_ORIGIN, origin)):
         raise ValueError(
@@ -77,6 +79,7 @@ class ServerSettings(_Section):
     max_connections: Annotated[int, Field(ge=1)] = 10000
     heartbeat: Annotated[Duration, Field(gt=0)] = 20.0
     shutdown_timeout: Annotated[Duration, Field(gt=0)] = 10.0
+    body_timeout: Annotated[Duration, Field(gt=0)] = 30.0
     tls: TlsSettings | None = None
 
 

@@ -280,6 +280,8 @@ class Connection:
         Our side is shut behind our frame, and what still comes is read and thrown away until the peer
         shuts its own: closing at once would reset the link, and our frame could be lost with it.
         """
+        if self._ws.closed:  # aiohttp found the fault before us, and has said so
+            return
         await self._ws.send_frame(end.code.to_bytes(2, "big") + cut_reason(end.reason), WSMsgType.CLOSE)
         if self.transport.can_write_eof() and not self.source.eof:
             self.transport.write_eof()

@@ -139,6 +139,10 @@ class Receiver(asyncio.BaseProtocol):
         self._count()
         self._resume()
 
+    def refuse(self, close: Close) -> None:
+        """Take no more: the peer has broken the protocol."""
+        self._finish(close)
+
     async def shut(self) -> None:
         """Until the peer has shut its side, or the link is lost."""
         while not self.eof:

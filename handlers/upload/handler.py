@@ -37,6 +37,7 @@ class Upload(Handler):
     paths = ("", "/{token}")
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
+    exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
     options: UploadOptions
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
