@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -106,3 +107,74 @@ async def test_room_is_not_refused_because_of_bytes_that_are_just_being_written(
     with pytest.raises(Failure) as refused:
         await space.reserve(1)
     assert refused.value.kind is NO_SPACE
+
+
+class _SlowSync:
+    """A part in memory whose syncs take as long as the test wants; `begun` counts them."""
+
+    def __init__(self) -> None:
+        self.offset = self.durable = self.begun = 0
+        self.gate = asyncio.Semaphore(0)
+        self.news = asyncio.Event()
+
+    async def attach(self) -> None:
+        """Nothing is known of its bytes."""
+
+    async def detach(self) -> None:
+        """It has no file."""
+
+    async def write(self, views: Sequence[memoryview], size: int) -> None:
+        """At once."""
+        self.offset += size
+
+    async def sync(self) -> None:
+        """What was written when it began is durable when the test lets it end."""
+        offset, self.begun = self.offset, self.begun + 1
+        self.news.set()
+        await self.gate.acquire()
+        self.durable = offset
+        self.news.set()
+
+    async def until(self, question: Callable[[], bool]) -> None:
+        """Until this has come true."""
+        async with asyncio.timeout(30):
+            while not question():
+                self.news.clear()
+                await self.news.wait()
+
+
+@pytest.mark.parametrize("sync_every", [1, 2**20])
+async def test_what_comes_while_a_sync_runs_is_made_durable_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, sync_every: int
+) -> None:
+    """On a slow disk the time for a sync comes, and passes, while another runs: the next one follows all the same, and
+    `durable` reaches `offset` though the client sends no more."""
+    monkeypatch.setattr(open_upload, "SYNC_IDLE", 0.001)
+    part, asked = _SlowSync(), asyncio.Event()
+
+    class Told(Writer):
+        @property
+        def backpressured(self) -> bool:
+            asked.set()
+            return False
+
+    holder = Told()
+    options = UploadOptions(min_free=0, sync_every=sync_every)
+    upload = OpenUpload("0" * 64, Promise("a", 3000), cast("Part", part), options, Space(_plenty, lambda: 0), Owner())
+    await upload.hold(holder)
+    await part.until(lambda: part.begun == 1)  # the one that every session begins with
+    for size in (1000, 1000, 1000):
+        asked.clear()
+        await upload.write(holder, [memoryview(bytes(size))], size)
+        async with asyncio.timeout(30):
+            while sync_every > size and not asked.is_set():  # the time for a sync has not come
+                await asyncio.sleep(0.001)
+    for _ in range(3):
+        part.gate.release()
+    await part.until(lambda: part.durable == part.offset == 3000)
+    part.gate.release()
+    await upload.release(holder)
+
+
+async def _plenty() -> int:
+    return 2**40
