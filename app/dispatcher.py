@@ -48,6 +48,8 @@ class Dispatcher:
         self._metrics = metrics
         self._max_connections = max_connections
         self._heartbeat = heartbeat
+        self._period = min(heartbeat / 4, 1)  # seconds from one look at all sockets to the next
+        self._looked = 0.0  # the loop's time of the last one
         self._shared = Shared()
         self._lives: dict[Connection, asyncio.Task[None]] = {}
         self._accepting = 0  # sockets that are being let in, and are not yet in `_lives`
@@ -238,10 +240,15 @@ class Dispatcher:
         aiohttp's own heartbeat cuts peers whose pongs lie unread while a handler is busy. Here any byte
         is life, and time in which we do not read does not count.
         """
-        await periodically("liveness", min(self._heartbeat / 4, 1), self._look_at_all)
+        self._looked = asyncio.get_running_loop().time()
+        await periodically("liveness", self._period, self._look_at_all)
 
     async def _look_at_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        late, self._looked = now - self._looked - self._period, now
         for connection in list(self._lives):
+            if late > self._period:  # the loop or the whole process stood still, and read nothing
+                connection.source.heard += late
             await supervised("liveness", partial(self._look_at, connection))
 
     async def _look_at(self, connection: Connection) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,9 @@ from jackfield.app.socket.stream import Stream
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
 from tests.support.handlers import raw, sections
-from tests.support.outsider import eventually
+from tests.support.outsider import Outsider, eventually
 from tests.support.rawsocket import Opcode, RawSocket, frame
+from tests.support.service import pingpong, running_service
 
 SECTIONS = sections("echo", "busy", "bulk")
 
@@ -82,6 +85,24 @@ async def test_time_in_which_we_do_not_read_does_not_count(jackfield_server: Jac
         for part in parts:
             assert await opened.next() == part
         await sending
+
+
+@pytest.mark.parametrize("path", ["/endless", "/upload"])
+async def test_time_in_which_we_stood_still_does_not_count(tmp_path: Path, path: str) -> None:
+    """A service that did not run for many heartbeats, as when its machine was suspended, cuts nobody for it."""
+    endless = pingpong("/endless", rounds=0, interval="60s", timeout="60s")
+    with running_service(tmp_path, server={"heartbeat": 0.2}, endless=endless) as service:
+        async with Outsider(service) as client:
+            opened = await client.connect(path)
+            await opened.send(frame(Opcode.PING, b"before"))
+            while (await opened.frame()).payload != b"before":
+                pass
+            service.signal(signal.SIGSTOP)
+            await asyncio.sleep(1)  # five heartbeats
+            service.signal(signal.SIGCONT)
+            await opened.send(frame(Opcode.PING, b"after"))
+            while (await opened.frame()).payload != b"after":
+                pass
 
 
 @pytest.mark.parametrize("queued", [0, 100])

@@ -195,11 +195,11 @@ async def test_slow_link(session: aiohttp.ClientSession, server: Scripted, path:
         for _ in range(3):
             assert await recorder.taste() < MIB
             await conversation.say(type="ack", offset=0, durable=0)
-            await asyncio.sleep(0.4)  # so slow is the link
+            await asyncio.sleep(0.85)  # so slow is the link
         await recorder.store()
 
     server.parts = [part]
-    await send(session, server, path, give_up=0.9)
+    await send(session, server, path, give_up=2.4)
     assert server.sockets == 1
 
 

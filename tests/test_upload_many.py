@@ -16,7 +16,7 @@ from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
 from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
 from jackfield.testing import JackfieldServer, RunningService
-from tests.support.manyfiles import answers, begin, binary, file, resume, send_file, text
+from tests.support.manyfiles import answers, begin, binary, file, send_file, text
 from tests.support.outsider import UploadSocket, content, eventually
 from tests.support.rawsocket import Closed
 from tests.support.service import upload
@@ -207,8 +207,8 @@ async def test_a_newcomer_does_not_wait_for_one_who_does_not_read(
 
     pouring = asyncio.create_task(pour())
     await asyncio.wait([pouring], timeout=1)
-    async with asyncio.timeout(8):
-        assert (await resume(new, ready["token"]))["offset"] == 0
+    await new.json(type="resume", token=ready["token"])
+    assert (await new.message("ready", 50))["offset"] == 0  # sooner than the other is found idle
     pouring.cancel()
 
 
