@@ -146,7 +146,7 @@ UPLOADED = given(pieces=_pieces(), cuts=st.lists(st.integers(0, 4000), max_size=
 PATHS = pytest.mark.parametrize("path", OF_OURS)
 
 
-@settings(max_examples=60)
+@settings(max_examples=120)
 @ECHOED
 def test_what_is_well_formed_is_understood(fuzzed: Fuzzing, sequence: Sequence) -> None:
     """Messages and pings before the first fault are answered as they are; a fault closes with the code of its kind."""
@@ -154,14 +154,14 @@ def test_what_is_well_formed_is_understood(fuzzed: Fuzzing, sequence: Sequence) 
 
 
 @PATHS
-@settings(max_examples=25)
+@settings(max_examples=50)
 @ENDED
 def test_every_socket_ends(fuzzed: Fuzzing, path: str, sequence: Sequence) -> None:
     """Whatever the frames, a socket ends with the code of the fault, or one of its handler's, and is never mute."""
     _plays_ends(fuzzed, path, sequence)
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @UPLOADED
 def test_an_upload_is_stored_however_it_is_framed(
     fuzzed: Fuzzing, pieces: tuple[bytes, bytes], cuts: list[int]

@@ -167,7 +167,7 @@ async def _goodbye(opened: RawSocket, request: Request) -> None:
 REQUESTS = given(asked=requests())
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @REQUESTS
 def test_every_request_is_answered(fuzzed: Fuzzing, asked: Request) -> None:
     """No request gets a 500 or silence, whatever is wrong in it."""

@@ -174,21 +174,21 @@ ONE = given(
 CREATION = given(body=fields().map(_print) | BROKEN_JSON)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @MANY
 def test_many_files_have_an_answer_each(fuzzed: Fuzzing, said: list[Said]) -> None:
     """Whatever was said before, a whole file is stored in the end; or the socket is closed with the word for it."""
     fuzzed.play(_many(fuzzed, said))
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @ONE
 def test_an_upload_answers_whatever_it_hears(fuzzed: Fuzzing, said: list[Said], promises: dict[str, Any]) -> None:
     """A socket of one upload ends as the protocol says, after the error that says why."""
     fuzzed.play(_one(fuzzed, said, promises))
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @CREATION
 def test_a_creation_is_made_or_refused(fuzzed: Fuzzing, body: str) -> None:
     """A body of any form gets an upload or one of the documented words."""

@@ -9,16 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
 from hypothesis import strategies as st
 
 from tests.support.documents import PROJECT
-from tests.support.outsider import Outsider, content
+from tests.support.outsider import content
 from tests.support.rawsocket import Opcode, RawSocket, close_payload, frame, header, mask
 from tests.support.service import Service, pingpong, running_service, upload
 
 T = TypeVar("T")
 ECHO = {"use": "tests.support.handlers:Short", "path": "/echo"}
 MAX_TEXT, MAX_MESSAGE = 100, 1000  # of that handler
+FILE = content(300_000)
+PATIENCE = 60.0  # seconds in which a busy machine must serve the neighbour
 
 
 class Neighbour(threading.Thread):
@@ -40,23 +43,35 @@ class Neighbour(threading.Thread):
             self.trouble = error
 
     async def _live(self) -> None:
-        async with Outsider(self.service) as client, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._answer(await client.connect("/endless")))
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=PATIENCE)
+        async with aiohttp.ClientSession(self.service.url, timeout=timeout) as session, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer(session))
             while not self._over.is_set():
-                receipt = await client.send_whole(content(300_000), "neighbour.bin", at="/replace")
-                assert client.stored(receipt, at="/replace") == content(300_000)
+                await self._send(session)
                 self.files += 1
 
-    async def _answer(self, opened: RawSocket) -> None:
-        while not self._over.is_set():
-            assert await opened.next() == "ping"
-            await opened.text("pong")
-            self.pings += 1
+    async def _answer(self, session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect("/endless") as opened:
+            while not self._over.is_set():
+                assert await opened.receive_str(timeout=PATIENCE) == "ping"
+                await opened.send_str("pong")
+                self.pings += 1
+
+    async def _send(self, session: aiohttp.ClientSession) -> None:
+        """One file, whose bytes are looked at where they are stored."""
+        async with session.post("/replace", json={"name": "neighbour.bin", "size": len(FILE)}) as answer:
+            url = (await answer.json())["url"]
+        async with session.ws_connect(url) as opened:
+            await opened.send_bytes(FILE)
+            await opened.send_json({"type": "end"})
+            while (said := await opened.receive_json(timeout=PATIENCE))["type"] != "stored":
+                assert said["type"] in ("ready", "ack"), said
+        assert (self.service.directory("replace") / said["name"]).read_bytes() == FILE
 
     def stop(self) -> None:
         """It must have been served all the time."""
         self._over.set()
-        self.join(30)
+        self.join(2 * PATIENCE)
         if self.trouble is not None:
             raise self.trouble
         assert self.files
