@@ -20,7 +20,7 @@ ifneq ($(SOUND),yes)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run docs test lint types check fix bench bench-quick torture lock clean
+.PHONY: help run docs test lint types coverage check fix bench bench-quick torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
