@@ -65,7 +65,8 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert numbers["pings that are answered in one turn"] == f"{MAX_PONGS}"
     assert dict(rows)["data frames without payload, none with some between them"] == f"{MAX_EMPTY:,}"
     assert numbers["`Retry-After` of `too_many_uploads`"] == seconds["too_many_uploads"]
-    assert numbers["`Retry-After` of `too_many_connections` and `draining`"] == seconds["draining"]
+    assert numbers["`Retry-After` of `too_many_connections`, `too_many_files` and `draining`"] == seconds["draining"]
+    assert seconds["too_many_connections"] == seconds["too_many_files"] == seconds["draining"]
     assert seconds["draining"] == seconds["too_many_connections"]
     assert numbers["digest in `ready` after a restart of the service"] == f"{part._REHASH_AT_ONCE // 2**20} MiB"
     assert numbers["requests that wait for their answers on one socket"] == f"{SLOTS}"

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jackfield.handlers.upload.store.disk import Disk
+from jackfield.handlers.upload.store.failstop import FailStop
 from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFile
 from tests.support.outsider import Outsider, content
 
@@ -80,7 +82,7 @@ def test_every_byte_is_where_it_belongs(cuts: list[tuple[int, int]], tmp_path: P
     """Whatever is written, of any length and wherever it lies in memory: file and digest are those of all bytes."""
     path, written = tmp_path / "part", bytearray()
     path.write_bytes(b"")
-    with HashingFile(path, 0, DigestState()) as file:
+    with HashingFile(Disk(), path, 0, DigestState(), FailStop()) as file:
         for place, length in cuts:
             views = [MEMORY[place : place + length], MEMORY[place + 7 : place + 7 + length // 3]]
             digest = file.digest(views, len(written))
@@ -107,7 +109,7 @@ def test_a_doubt_outlives_the_digest_beside_it(tmp_path: Path) -> None:
     """Found changed by the writer's thread while the digester's is at it, the file is read again, and not believed."""
     path = tmp_path / "part"
     path.write_bytes(b"")
-    with HashingFile(path, 0, DigestState()) as file:
+    with HashingFile(Disk(), path, 0, DigestState(), FailStop()) as file:
         first, second = [MEMORY[:MIB]], [MEMORY[MIB:]]
         file.digest(first, 0)
         file.writelines(first)
@@ -133,7 +135,7 @@ def test_a_file_system_without_it_stores_the_same(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     path = tmp_path / "part"
     path.write_bytes(b"")
-    with HashingFile(path, 0, DigestState()) as file:
+    with HashingFile(Disk(), path, 0, DigestState(), FailStop()) as file:
         for _ in range(3):
             file.writelines([MEMORY[:MIB]])
         assert file.verify() == hashlib.sha256(bytes(MEMORY[:MIB]) * 3).hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import jackfield.handlers.upload.store.group
+from jackfield.handlers.upload.store.disk import Disk
 from jackfield.handlers.upload.store.group import Group, SmallFile
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.staging import Staging
@@ -31,11 +31,11 @@ BEFORE_THE_INTENTS = [
 ]
 SINCE = [
     (Staging, "write_group", 1, True),
-    (jackfield.handlers.upload.store.group, "sync_file_system", 1, False),
-    (jackfield.handlers.upload.store.group, "sync_file_system", 1, True),
+    (Disk, "sync_system", 1, False),
+    (Disk, "sync_system", 1, True),
     *((Publisher, "give_name", number, after) for number in (1, 4, COUNT) for after in (False, True)),
-    (jackfield.handlers.upload.store.group, "sync_file_system", 2, False),
-    (jackfield.handlers.upload.store.group, "sync_file_system", 2, True),
+    (Disk, "sync_system", 2, False),
+    (Disk, "sync_system", 2, True),
     *((Group, "_conclude", 1, after) for after in (False, True)),
     *((Staging, "part", COUNT + number, False) for number in (2, 4, COUNT)),  # while the parts go
     (Group, "_clean", 1, True),
@@ -76,9 +76,9 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
     ("owner", "name", "call", "after"),
     [
         *((Publisher, "give_name", number, after) for number in (1, COUNT // 2, COUNT) for after in (False, True)),
-        *((Group, "_rewrite_journal", 1, after) for after in (False, True)),
-        *((Staging, "write_group", 2, after) for after in (False, True)),
-        (jackfield.handlers.upload.store.group, "sync_file_system", 2, True),
+        *((Staging, "replace_group", 1, after) for after in (False, True)),
+        *((Disk, "replace", 1, after) for after in (False, True)),
+        (Disk, "sync_system", 2, True),
         (Staging, "part", COUNT + 4, False),
     ],
 )
@@ -132,9 +132,9 @@ async def test_who_went_on_after_the_group_keeps_what_is_durable(
 ) -> None:
     """A file that failed there and has a manifest since is an open upload, whatever an old group says of it."""
     crash(monkeypatch, tmp_path, Publisher, "give_name")
-    staging = Staging(tmp_path)
+    staging = Staging(tmp_path, Disk())
     (tmp_path / ".incoming" / f"{GROUP[2].key}.part").unlink()
-    staging.create(GROUP[2].key, Promise(GROUP[2].name))
+    staging.create(GROUP[2].key, Promise(GROUP[2].name), b"", None)
     found, receipts = await after_a_start(tmp_path)
     assert [one.key for one in found] == [GROUP[2].key]
     assert [kept is not None for kept in receipts] == [number != 2 for number in range(COUNT)]
@@ -179,7 +179,7 @@ async def test_what_did_not_outlive_a_power_cut_was_never_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[Path], None], lost: set[int]
 ) -> None:
     """A part or an intent that is torn, empty or gone: that one is dropped, the others are published."""
-    crash(monkeypatch, tmp_path, jackfield.handlers.upload.store.group, "sync_file_system")
+    crash(monkeypatch, tmp_path, Disk, "sync_system")
     damage(tmp_path / ".incoming" / f"{GROUP[3 if kind == 'part' else 0].key}.{kind}")
     found, receipts = await after_a_start(tmp_path)
     assert found == []

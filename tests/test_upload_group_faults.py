@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import jackfield.handlers.upload.store.group
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.directory import DirectoryStore
-from jackfield.handlers.upload.store.part import DirectoryPart
+from jackfield.handlers.upload.store.disk import Disk
+from jackfield.handlers.upload.store.group import Group
 from jackfield.handlers.upload.store.publish import Policy
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
@@ -45,7 +45,7 @@ async def test_a_sync_that_fails_fails_all(
 ) -> None:
     """An error of either sync is everybody's, nothing is visible, nothing is left, and it can be done again."""
     with monkeypatch.context() as patch:
-        failing(patch, jackfield.handlers.upload.store.group, "sync_file_system", call, errno.EIO)
+        failing(patch, Disk, "sync_system", call, errno.EIO)
         results = publish(tmp_path, policy)
     assert all(isinstance(result, OSError) and result.errno == errno.EIO for result in results)
     assert visible(tmp_path) == {}
@@ -61,7 +61,7 @@ async def test_a_full_disk_fails_those_that_do_not_fit(
 ) -> None:
     """Who cannot be written fails with the disk's error; those before it are stored; nothing half is left."""
     with monkeypatch.context() as patch:
-        failing(patch, Staging, "write_part", call, errno.ENOSPC)
+        failing(patch, Group, "_stage", call, errno.ENOSPC)
         results = publish(tmp_path)
     assert all(isinstance(result, Receipt) for result in results[: call - 1])
     assert all(isinstance(result, OSError) and result.errno == errno.ENOSPC for result in results[call - 1 :])
@@ -75,9 +75,9 @@ async def test_a_full_disk_fails_those_that_do_not_fit(
     ("owner", "name", "call"),
     [
         (Staging, "write_group", 1),
-        (Staging, "write_group", 2),
-        (jackfield.handlers.upload.store.group.os, "replace", 1),
-        (jackfield.handlers.upload.store.group.os, "replace", 2),
+        (Staging, "replace_group", 1),
+        (Disk, "replace", 1),
+        (Disk, "replace", 2),
     ],
 )
 async def test_what_is_written_for_all_fails_all(
@@ -106,7 +106,7 @@ async def test_a_small_part_that_found_no_room_can_be_written_later(
     await part.attach()
     await part.write([memoryview(b"small")], 5)
     with monkeypatch.context() as patch:
-        failing(patch, DirectoryPart, "write", 1, errno.ENOSPC)
+        failing(patch, Staging, "create", 1, errno.ENOSPC)
         for _ in range(2):
             with pytest.raises(OSError, match="injected"):
                 await part.sync()

@@ -1,21 +1,19 @@
 """Faults on demand: a disk that fails once, or a process that dies before its Nth step on the disk."""
 
 import os
-import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Literal
 
 import pytest
 
-from jackfield.handlers.upload.store import group
+from jackfield.handlers.upload.store.disk import Disk
 
 Kind = Literal["write", "sync", "name"]
 
 _CALLS: dict[str, Kind] = {
-    "pwritev": "write", "write": "write", "ftruncate": "write", "truncate": "write", "sendfile": "write",
-    "fsync": "sync", "fdatasync": "sync",
-    "link": "name", "replace": "name", "rename": "name", "unlink": "name", "mkdir": "name",
+    "pwritev": "write", "write": "write", "truncate": "write", "sendfile": "write",
+    "fsync": "sync", "fdatasync": "sync", "syncfs": "sync",
+    "link": "name", "replace": "name", "unlink": "name", "mkdir": "name",
 }  # fmt: skip
 
 
@@ -58,26 +56,13 @@ class Dial:
 
 
 def dialled(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dial is asked before each call with which a handler changes something on a disk."""
+    """The dial is asked before each call with which a store changes something on a disk."""
+    made = Disk.call
 
-    def asking(function: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            if _asked_by_a_handler():
-                dial.step(kind)
-            return function(*arguments, **options)
+    def call(disk: Disk, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        kind = _CALLS.get(function.__name__)
+        if kind is not None:
+            dial.step(kind)
+        return made(disk, function, *arguments, **options)
 
-        return call
-
-    for name, kind in _CALLS.items():
-        monkeypatch.setattr(os, name, asking(getattr(os, name), kind))
-    monkeypatch.setattr(group, "sync_file_system", asking(group.sync_file_system, "sync"))
-
-
-def _asked_by_a_handler() -> bool:
-    """Whether it is not the test itself, nor pytest, that calls."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith("jackfield.handlers."):
-            return True
-        frame = frame.f_back
-    return False
+    monkeypatch.setattr(Disk, "call", call)

@@ -8,7 +8,8 @@ import pytest
 
 from jackfield.handlers.upload.store.contract import Found, Kept
 from jackfield.handlers.upload.store.directory import DirectoryStore
-from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
+from jackfield.handlers.upload.store.disk import Disk
+from jackfield.handlers.upload.store.group import Group, SmallFile, divided
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.staging import Staging
@@ -34,12 +35,18 @@ GROUP = [whole(number, name) for number, name in enumerate(NAMES)]
 
 def publish(folder: Path, policy: Policy = "rename", group: list[SmallFile] | None = None) -> list[Receipt | Exception]:
     """One group in a directory of its own."""
-    staging = Staging(folder)
+    staging = Staging(folder, Disk())
     staging.open()
     try:
-        publisher = Publisher(staging, policy, lambda _: None)
-        groups = GroupPublisher(staging, publisher, Receipts(staging), lambda _: None)
-        return groups.publish(GROUP if group is None else group)
+        publisher, results = Publisher(staging, policy), []
+        for files in divided(GROUP if group is None else group):
+            steps = Group(publisher, Receipts(staging), files)
+            try:
+                steps.prepare()
+                results += steps.finish()
+            finally:
+                steps.close()
+        return results
     finally:
         staging.close()
 

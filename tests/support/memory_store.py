@@ -5,13 +5,13 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
 
 from jackfield.app.errors import CannotStart, Failure
 from jackfield.handlers.upload.store.contract import Found, Kept
 from jackfield.handlers.upload.store.publish import Policy
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
-from jackfield.handlers.upload.wire.names import alternatives
+from jackfield.handlers.upload.wire.names import alternative
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NAME_TAKEN
 from tests.support.dial import Dial
 
@@ -127,7 +127,9 @@ class MemoryPart:
     def _free_name(self) -> str:
         name, disk = self._promise.name, self._disk
         path, slash, last = name.rpartition("/")
-        for candidate in chain([name], (path + slash + other for other in alternatives(last))):
+        for candidate in chain(
+            [name], (path + slash + other for other in (alternative(last, number) for number in count(1)))
+        ):
             if candidate == name and disk.in_the_way(name):
                 break
             if self._store.policy == "replace" or not (candidate in disk.files or disk.is_folder(candidate)):

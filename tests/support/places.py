@@ -105,13 +105,12 @@ class DirectoryPlace:
         are closed and its lock is free, as the kernel would see to it."""
         assert isinstance(store, DirectoryStore)
         self.dial.dead = True
-        for pool in (store._writers, store._workers):
-            pool.shutdown(wait=True, cancel_futures=True)
+        store._threads.shutdown(wait=True)
         store._staging.close()
         self.leave()
-        if (publishing := store._grouping._task) is not None:  # it died too; nobody is left to hear of it
-            await asyncio.wait([publishing])
-            assert publishing.cancelled() or publishing.exception()
+        if publishing := store._grouping.tasks:  # they died too; nobody is left to hear of it
+            done, _ = await asyncio.wait(publishing)
+            assert all(task.cancelled() or task.exception() for task in done)
         self.dial.revive()
 
     def leave(self) -> None:

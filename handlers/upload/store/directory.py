@@ -1,25 +1,28 @@
 """The store on a local directory: takes hold of it, recovers what a crash left, and sweeps (see `store.Store`)."""
 
-import asyncio
 import contextlib
+import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jackfield.app.errors import CannotStart
 from jackfield.handlers.upload.store.contract import Found, Kept
-from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
+from jackfield.handlers.upload.store.disk import Disk
+from jackfield.handlers.upload.store.group import Group
 from jackfield.handlers.upload.store.part import DirectoryPart
 from jackfield.handlers.upload.store.publish import Policy, Publisher
 from jackfield.handlers.upload.store.receipts import Receipts
-from jackfield.handlers.upload.store.records import Manifest, Stored
+from jackfield.handlers.upload.store.records import Checkpoint, Manifest
 from jackfield.handlers.upload.store.recovery import Recovery
 from jackfield.handlers.upload.store.small import Grouping, SmallPart
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.store.strand import Threads
+from jackfield.handlers.upload.wire.messages import Promise
 
 _SWEEP: Final = 600.0  # seconds between two looks at the whole staging folder, at the most
 _WORKERS: Final = 16
@@ -37,7 +40,8 @@ interpreter's lock, and then the loop waits for it."""
 class DirectoryStore:
     """Files below `directory`, staged in its folder `.incoming`.
 
-    `receipts_kept` in seconds; `abandoned` is the age in seconds at which strange files in staging go.
+    `receipts_kept` in seconds; `abandoned` is the age in seconds at which strange files in staging go. `observe` is
+    called with the seconds that each sync took.
     """
 
     def __init__(
@@ -48,26 +52,27 @@ class DirectoryStore:
         abandoned: float,
         observe: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._staging = Staging(directory)
-        self._publisher = Publisher(self._staging, policy, observe)
+        self._disk = Disk(observe)
+        self._staging = Staging(directory, self._disk)
+        self._publisher = Publisher(self._staging, policy)
         self._receipts_kept = receipts_kept
         self._abandoned = abandoned
-        self._observe = observe
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="store")
-        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write")
-        self._digesters = ThreadPoolExecutor(_DIGESTERS, thread_name_prefix="digest")
+        self._threads = Threads(
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="store"),
+            ThreadPoolExecutor(_WRITERS, thread_name_prefix="write"),
+            ThreadPoolExecutor(_DIGESTERS, thread_name_prefix="digest"),
+        )
         self._receipts = Receipts(self._staging)
-        self._groups = GroupPublisher(self._staging, self._publisher, self._receipts, observe)
-        self._grouping = Grouping(self._publish_group)
+        self._grouping = Grouping(partial(Group, self._publisher, self._receipts), self._threads)
         self._sweep_next = 0.0
         self._open: set[str] = set()  # keys of parts that this object knows of
 
     async def open(self) -> list[Found]:
         """See the contract."""
-        await self._run(self._staging.open)
+        await self._threads.run(self._staging.open)
         try:
-            found = await self._run(Recovery(self._staging, self._publisher).run)
-            await self._run(self._receipts.open)
+            found = await self._threads.run(Recovery(self._publisher).run)
+            await self._threads.run(self._receipts.open)
         except OSError as error:
             self._staging.close()
             raise CannotStart(f"{self._staging.folder} cannot be read: {error.strerror}") from error
@@ -84,38 +89,48 @@ class DirectoryStore:
     async def close(self) -> None:
         """See the contract."""
         self._staging.close()
-        for pool in (self._writers, self._workers):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
 
     async def create(self, key: str, promise: Promise) -> DirectoryPart:
         """See the contract."""
-        self._open.add(key)
         try:
-            manifest = await self._run(self._staging.create, key, promise)
+            return await self.create_with(key, promise, b"")
         except OSError:
-            with contextlib.suppress(OSError):
-                await self._run(self._staging.remove, key)
             self._open.discard(key)
             raise
-        return self._part(key, manifest)
+
+    async def create_with(self, key: str, promise: Promise, data: bytes) -> DirectoryPart:
+        """A new part with these bytes, durable before this returns."""
+        self._open.add(key)
+        return self._part(key, await self._threads.run(self._create, key, promise, data))
+
+    def _create(self, key: str, promise: Promise, data: bytes) -> Manifest:
+        checkpoint = Checkpoint(len(data), hashlib.sha256(data).hexdigest()) if data else None
+        try:
+            return self._staging.create(key, promise, data, checkpoint)
+        except FileExistsError:  # left by an upload that could not be removed
+            self._staging.remove(key)
+            return self._staging.create(key, promise, data, checkpoint)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._staging.remove(key)
+            raise
 
     def create_lazily(self, key: str, promise: Promise) -> SmallPart:
         """See the contract."""
         self._open.add(key)
-        return SmallPart(key, promise, self._grouping, lambda: self.create(key, promise))
+        return SmallPart(key, promise, self._grouping, self)
 
-    async def _publish_group(self, group: Sequence[SmallFile]) -> list[Receipt | Exception]:
-        results: list[Receipt | Exception] = await self._run(self._groups.publish, group)
-        return results
+    async def discard(self, key: str, name: str) -> None:
+        """Remove what failed attempts to store a part have left, its final name too. Nobody was told of it."""
+        await self._threads.run(self._publisher.discard, key, name)
 
     def _part(self, key: str, manifest: Manifest) -> DirectoryPart:
-        return DirectoryPart(
-            self._staging, self._publisher, key, manifest, self._workers, self._writers, self._digesters, self._observe
-        )
+        return DirectoryPart(self._publisher, self._threads, key, manifest)
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
-        found: tuple[Stored, float] | None = await self._run(self._receipts.find, key)
+        found = await self._threads.run(self._receipts.find, key)
         if found is None:
             return None
         stored, until = found[0], found[1] + self._receipts_kept
@@ -125,19 +140,18 @@ class DirectoryStore:
 
     async def taken(self, name: str) -> bool:
         """See the contract."""
-        return bool(await self._run(self._publisher.taken, name))
+        return await self._threads.run(self._publisher.taken, name)
 
     async def free(self) -> int:
         """See the contract."""
-        system: os.statvfs_result = await self._run(os.statvfs, self._staging.folder)
-        return system.f_bavail * system.f_frsize
+        return await self._threads.run(self._disk.free, self._staging.folder)
 
     async def sweep(self) -> None:
         """See the contract. Looking at all receipts takes a while, so it is not done more often than it shows."""
         now = self._staging.now()
         if now >= self._sweep_next:
             self._sweep_next = now + min(_SWEEP, self._receipts_kept / 20, self._abandoned / 20)
-            await self._run(self._sweep)
+            await self._threads.run(self._sweep)
 
     def _sweep(self) -> None:
         now = self._staging.now()
@@ -151,13 +165,10 @@ class DirectoryStore:
                 continue
             with contextlib.suppress(OSError):  # it has just been published, or removed; or it is no file
                 if now - entry.stat(follow_symlinks=False).st_mtime > limit:
-                    Path(entry.path).unlink()
+                    self._disk.unlink(Path(entry.path))
                     if kind == "receipts":
                         self._receipts.drop(key)
 
     def forget(self, key: str) -> None:
         """See the contract."""
         self._open.discard(key)
-
-    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)

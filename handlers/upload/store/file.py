@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from bitarray import bitarray
 
+from jackfield.handlers.upload.store.disk import FILE, Disk
+from jackfield.handlers.upload.store.failstop import FailStop
 from jackfield.handlers.upload.store.records import Checkpoint
 
 _PIECES: Final = 1024  # IOV_MAX of Linux: pieces that one call takes
@@ -73,15 +75,15 @@ class HashingFile(FileIO):
     `state.hashed` lags behind `offset` where bytes were not written by us; `catch_up` reads them.
     """
 
-    def __init__(self, path: Path, offset: int, state: DigestState) -> None:
-        super().__init__(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b")
+    def __init__(self, disk: Disk, path: Path, offset: int, state: DigestState, failstop: FailStop) -> None:
+        super().__init__(disk.open(path, os.O_RDWR | FILE), "r+b")
+        self._disk = disk
         self._path = path
-        self._flags = fcntl.fcntl(self.fileno(), fcntl.F_GETFL)
+        self._failstop = failstop
         self._direct = False  # what is written now goes past the cache
         self._takes_direct = True  # until the file system says that it does not
         self.offset = offset
         self.state = state
-        self.failed = False  # it takes no more bytes
 
     # -- whether it is ours alone
 
@@ -101,14 +103,14 @@ class HashingFile(FileIO):
     def stay(self) -> None:
         """Raises Damaged where the file does not stand under its name any more."""
         try:
-            same = os.path.samestat(os.lstat(self._path), os.fstat(self.fileno()))
+            same = os.path.samestat(self._disk.lstat(self._path), self._disk.fstat(self.fileno()))
         except FileNotFoundError:
             same = False
         if not same:
             raise Damaged("The part file is not there any more")
 
     def _look(self) -> tuple[int, int, int]:
-        found = os.fstat(self.fileno())
+        found = self._disk.fstat(self.fileno())
         if not found.st_nlink:
             raise Damaged("The part file is not there any more")
         return found.st_ino, found.st_size, found.st_mtime_ns
@@ -116,23 +118,20 @@ class HashingFile(FileIO):
     # -- writing
 
     def writelines(self, views: Any, /) -> Any:
-        """Append all views, or none: where it raises OSError the file has its old length.
-
-        After a failure it takes nothing more: what was meant to follow would stand in the wrong place.
+        """Append all views. Where it raises OSError none of them counts, and the file has its old length or is trimmed
+        when it is opened anew; until then it takes nothing more.
         """
-        if self.failed:
-            raise OSError(errno.EIO, "A write before this one has failed")
-        self.look()
-        start = self.offset
-        try:
-            self.offset = self._write(views)
-        except OSError:
-            self.failed = True
-            with contextlib.suppress(OSError):
-                os.ftruncate(self.fileno(), start)
-            raise
-        finally:
-            self.state.stat_signature = self._look()
+        with self._failstop.step():
+            self.look()
+            start = self.offset
+            try:
+                self.offset = self._write(views)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._disk.truncate(self.fileno(), start)
+                raise
+            finally:
+                self.state.stat_signature = self._look()
 
     def digest(self, views: Sequence[memoryview], start: int) -> Any:
         """The digest of all bytes to the end of these, which begin at `start`; None where some are still to be read."""
@@ -166,23 +165,23 @@ class HashingFile(FileIO):
         if direct and self._takes_direct:
             try:
                 self._go(direct=True)
-                return os.pwritev(self.fileno(), pieces, place)
+                return self._disk.pwritev(self.fileno(), pieces, place)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self._takes_direct = False
         self._go(direct=False)
-        return os.pwritev(self.fileno(), pieces, place)
+        return self._disk.pwritev(self.fileno(), pieces, place)
 
     def _go(self, *, direct: bool) -> None:
         if direct != self._direct:
-            fcntl.fcntl(self.fileno(), fcntl.F_SETFL, self._flags | (os.O_DIRECT if direct else 0))
+            self._disk.call(fcntl.fcntl, self.fileno(), fcntl.F_SETFL, FILE | (os.O_DIRECT if direct else 0))
             self._direct = direct
 
     def trim(self) -> None:
         """Cut off what stands behind `offset`: a write that failed, or bytes that are not trusted any more."""
-        if os.fstat(self.fileno()).st_size > self.offset:
-            os.ftruncate(self.fileno(), self.offset)
+        if self._disk.fstat(self.fileno()).st_size > self.offset:
+            self._disk.truncate(self.fileno(), self.offset)
             self.state.stat_signature = self._look()
 
     # -- reading
@@ -193,7 +192,7 @@ class HashingFile(FileIO):
         digest = state.digest.copy()
         self._go(direct=False)
         while state.hashed < self.offset:
-            block = os.pread(self.fileno(), self._next_read(), state.hashed)
+            block = self._disk.pread(self.fileno(), self._next_read(), state.hashed)
             if not block:
                 raise Damaged("The part file is shorter than it was")
             digest.update(block)

@@ -2,11 +2,9 @@
 
 import asyncio
 import errno
-import os
 import stat
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -15,11 +13,11 @@ from aiofiles.threadpool import wrap
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload import tasks
+from jackfield.handlers.upload.store.failstop import FailStop
 from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFile
 from jackfield.handlers.upload.store.publish import NotSynced, Publisher
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest
-from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.store.strand import Strand
+from jackfield.handlers.upload.store.strand import Strand, Threads
 from jackfield.handlers.upload.wire.messages import Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
@@ -31,34 +29,23 @@ _T = TypeVar("_T")
 
 
 class DirectoryPart:
-    """A part in the staging folder (the duties are at `store.Part`).
+    """A part in the staging folder (the duties are at `store.Part`)."""
 
-    `observe` is told how many seconds each sync took.
-    """
-
-    def __init__(
-        self,
-        staging: Staging,
-        publisher: Publisher,
-        key: str,
-        manifest: Manifest,
-        workers: Executor,
-        writers: Executor,
-        digesters: Executor,
-        observe: Callable[[float], None],
-    ) -> None:
-        self._staging = staging
+    def __init__(self, publisher: Publisher, threads: Threads, key: str, manifest: Manifest) -> None:
         self._publisher = publisher
+        self._staging = publisher.staging
+        self._disk = publisher.staging.disk
+        self._threads = threads
         self._key = key
         self._manifest = manifest
-        self._workers = workers
-        self._writing = Strand(writers)
-        self._digesting = Strand(digesters)
-        self._observe = observe
+        self._writing = Strand(threads.writers)
+        self._digesting = Strand(threads.digesters)
+        self._failstop = FailStop()
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
         self._unsynced = False  # a sync failed: what is not durable may be lost already
         self._damaged = False  # somebody else has changed the file: none of it is trusted
+        self._named = False  # a publication failed: the file may stand under a final name that nobody was told of
         self._turn = asyncio.Lock()  # for the manifest, and for opening and closing; held by one task at a time
         self.offset = manifest.durable
         self.durable = manifest.durable
@@ -71,7 +58,7 @@ class DirectoryPart:
     async def attach(self) -> str | None:
         """See the contract."""
         try:
-            if self._file is None or self._file.failed or self._unsynced or self._damaged:
+            if self._file is None or self._failstop.failed:
                 await self._in_turn(self._open)
             return await self._catch_up()
         except Damaged as damage:
@@ -79,20 +66,27 @@ class DirectoryPart:
             self._damaged = True
             await self.forget()
             return None
+        except OSError as error:
+            self._failstop.fail(error.errno or errno.EIO)
+            raise
 
     async def _open(self) -> None:
         if self._damaged:
             raise Damaged("The part file was changed by somebody else")
         await self._close()
-        file = await self._run(self._open_file)
+        file = await self._threads.run(self._open_file)
         self._file, self._writer = file, wrap(file, executor=self._writing)
         self._unsynced, self._begun = False, self.offset
+        self._failstop.reset()
 
     def _open_file(self) -> HashingFile:
-        """The file with its first `offset` bytes."""
+        """The file with its first `offset` bytes, and with no other name."""
         path = self._staging.part(self._key)
+        if self._named:
+            self._publisher.withdraw(self._key, self._manifest.promise.name)
+            self._named = False
         try:
-            found = os.lstat(path)
+            found = self._disk.lstat(path)
         except FileNotFoundError:
             raise Damaged("The part file is not there any more") from None
         if not stat.S_ISREG(found.st_mode) or found.st_size < self.offset:
@@ -101,7 +95,7 @@ class DirectoryPart:
             self._staging.renew_part(self._key, self.offset)
             self._state.invalidate()
             self._state.stat_signature = None
-        file = HashingFile(path, self.offset, self._state)
+        file = HashingFile(self._disk, path, self.offset, self._state, self._failstop)
         try:
             file.look()
             file.trim()
@@ -116,7 +110,7 @@ class DirectoryPart:
         assert file is not None
         if not self.offset or self.offset - self._state.hashed > _REHASH_AT_ONCE:
             return None
-        digest: str = await self._run(file.catch_up)
+        digest: str = await self._threads.run(file.catch_up)
         self._digest = self._state.digest
         return digest
 
@@ -140,16 +134,14 @@ class DirectoryPart:
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
-        self._check()
+        self._failstop.check()
         file = self._file
         assert file is not None, "attach before write"
         start, self._begun = self._begun, self._begun + size
         digesting = asyncio.get_running_loop().run_in_executor(self._digesting, file.digest, views, start)
         try:
-            await self._writer.writelines(views)
-        except asyncio.CancelledError:
-            file.failed = True  # whether it was written is not known here
-            raise
+            with self._failstop.step():
+                await self._writer.writelines(views)
         except Damaged:
             self._damaged = True
             raise
@@ -158,54 +150,55 @@ class DirectoryPart:
         self.offset += size
         self._digest = digest
 
-    def _check(self) -> None:
-        if self._unsynced or self._damaged:
-            raise OSError(errno.EIO, "The disk has failed")
-
     async def sync(self) -> None:
         """See the contract. One at a time: who asks while one runs waits for it, and for the next."""
         await self._in_turn(self._sync)
 
     async def _sync(self) -> None:
-        if self._file is None or self.durable == self.offset:
+        if self.durable == self.offset:
             return
-        self._check()
+        if self._file is None or self._unsynced or self._damaged:
+            raise OSError(errno.EIO, "The disk has failed")
         offset, digest = self.offset, self._digest
         try:
-            await self._run(self._sync_file, self._file)
-        except Damaged:
-            self._damaged = True
+            await self._threads.run(self._sync_file, self._file)
+        except OSError as error:
+            self._distrust(error)
             raise
-        except OSError:
-            self._unsynced = True
-            raise
-        # Where the digest is not known the word of an earlier one stands: it is of fewer bytes.
+        # Where the digest is not known the checkpoint before stays: it is of fewer bytes.
         checkpoint = self._manifest.checkpoint if digest is None else Checkpoint(offset, digest.hexdigest())
         await self._save(replace(self._manifest, durable=offset, checkpoint=checkpoint, complete=None))
 
+    def _distrust(self, error: OSError) -> None:
+        """What is not durable may be lost; and nothing is taken behind it."""
+        if isinstance(error, Damaged):
+            self._damaged = True
+        else:
+            self._unsynced = True
+        self._failstop.fail(error.errno or errno.EIO)
+
     async def _save(self, manifest: Manifest) -> None:
-        """The bytes are safe: now the word of it."""
+        """The bytes are durable: now the manifest says so."""
         manifest = replace(manifest, touched=self._staging.now())
-        await self._run(self._staging.save, self._key, manifest)
+        await self._threads.run(self._staging.save, self._key, manifest)
         self._manifest, self.durable = manifest, manifest.durable
 
     def _sync_file(self, file: HashingFile) -> None:
-        begun = time.perf_counter()
         file.stay()
-        os.fdatasync(file.fileno())
-        self._observe(time.perf_counter() - begun)
+        self._disk.fdatasync(file.fileno())
 
     async def forget(self) -> None:
         """See the contract."""
         await self._in_turn(self._forget)
 
     async def _forget(self) -> None:
-        # The word that nothing is durable goes first: a crash between the two leaves nothing half believed.
+        # The manifest says first that nothing is durable: a crash between the two leaves nothing half believed.
         self._damaged = True
+        self._failstop.fail(errno.EIO)
         await self._save(replace(self._manifest, durable=0, checkpoint=None, complete=None))
         self.offset, self._digest, self._state = 0, None, DigestState()
         await self._close()
-        await self._run(self._staging.renew_part, self._key, 0)
+        await self._threads.run(self._staging.renew_part, self._key, 0)
         self._damaged = self._unsynced = False
         await self._open()
 
@@ -216,31 +209,34 @@ class DirectoryPart:
         return await self._in_turn(lambda: self._publish(expected))
 
     async def _publish(self, expected: Sequence[str]) -> Receipt:
-        self._check()
-        file = self._file
-        assert file is not None, "attach before publish"
+        # Whatever fails here, the file may have a final name by now: it is opened anew before anything is written.
+        with self._failstop.step():
+            file = self._file
+            assert file is not None, "attach before publish"
+            try:
+                digest = await self._threads.run(file.verify)
+            except Damaged:
+                self._damaged = True
+                raise
+            if any(digest != promised for promised in expected):
+                raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
+            receipt = await self._name(file, digest)
+        self.durable = self.offset  # a sync that has waited for its turn has nothing to do
+        return receipt
+
+    async def _name(self, file: HashingFile, digest: str) -> Receipt:
         try:
-            digest = await self._run(file.verify)
-        except Damaged:
-            self._damaged = True
-            raise
-        if any(digest != promised for promised in expected):
-            raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
-        try:
-            receipt: Receipt = await self._run(
-                self._publisher.publish, self._key, self._manifest, file.fileno(), digest
-            )
+            return await self._threads.run(self._publisher.publish, self._key, self._manifest, file.fileno(), digest)
         except NotSynced:
             self._unsynced = True
             raise
         except (Failure, OSError):
-            # It may stand written down that the file is whole. It is not: more bytes may come.
-            await self._save(
-                replace(self._manifest, durable=self.offset, checkpoint=Checkpoint(self.offset, digest), complete=None)
-            )
+            self._named = True
+            # The manifest may say that the file is complete. It is not: more bytes may come.
+            checkpoint = Checkpoint(self.offset, digest)
+            with suppress(OSError):  # then they are asked for again, and what failed before is what is told
+                await self._save(replace(self._manifest, durable=self.offset, checkpoint=checkpoint, complete=None))
             raise
-        self.durable = self.offset  # a sync that has waited for its turn has nothing to do
-        return receipt
 
     async def remove(self) -> None:
         """See the contract."""
@@ -248,7 +244,7 @@ class DirectoryPart:
 
     async def _remove(self) -> None:
         await self._close()
-        await self._run(self._staging.discard, self._key)
+        await self._threads.run(self._staging.discard, self._key)
 
     # -- how it is run
 
@@ -259,6 +255,3 @@ class DirectoryPart:
     async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         async with self._turn:
             return await work()
-
-    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)

@@ -1,20 +1,18 @@
 """From a verified part to a file under its final name: the order of these steps is the product. Blocking calls."""
 
 import os
+import re
 import stat
-import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import chain
-from pathlib import Path
 from typing import Final, Literal
 
 from jackfield.app.errors import Failure
-from jackfield.handlers.upload.store.folders import FOLDER, Folders
+from jackfield.handlers.upload.store.disk import FOLDER
+from jackfield.handlers.upload.store.folders import Folders, not_permitted, permitted
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest, Stored
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Receipt
-from jackfield.handlers.upload.wire.names import alternatives
+from jackfield.handlers.upload.wire.names import alternative
 from jackfield.handlers.upload.wire.words import NAME_TAKEN
 
 Policy = Literal["rename", "reject", "replace"]
@@ -30,143 +28,189 @@ class NotSynced(OSError):
 class Publisher:
     """Puts parts under their final names, by one policy for names that are taken."""
 
-    def __init__(self, staging: Staging, policy: Policy, observe: Callable[[float], None]) -> None:
-        self._staging = staging
+    def __init__(self, staging: Staging, policy: Policy) -> None:
+        self.staging = staging
+        self._disk = staging.disk
         self._policy = policy
-        self._observe = observe
+
+    def folders(self, *, sync: bool) -> Folders:
+        """The folders of final names."""
+        return Folders(self._disk, self.staging.directory, sync=sync)
 
     def publish(self, key: str, manifest: Manifest, fd: int, digest: str) -> Receipt:
         """The bytes are written and verified; make the file safe, and only then write its receipt.
 
         1. fsync the bytes: a name must never stand before them.
-        2. Write down (for a large file) that it is whole: a crash from here on is finished at start-up.
-        3. Link the final name to them. Linking cannot overwrite, and there is no check before it that
+        2. Write down (for a large file) that it is complete: a crash from here on is finished at start-up.
+        3. Make the folders of the name, each durable before the next.
+        4. Link the final name to the bytes. Linking cannot overwrite, and there is no check before it that
            another could slip behind; the file is there whole, or it is not there.
-        4. fsync the folder, so that the name outlives a power cut; and those above it.
-        5. Write the receipt, durably. Now it may be sent, and asked for again.
-        6. Forget the part. Its bytes are the file's, so that only a second name goes.
+        5. fsync its folder, so that the name outlives a power cut.
+        6. Write the receipt, durably. Now it may be sent, and asked for again.
+        7. Forget the part. Its bytes are the file's, so that only a second name goes.
 
-        Raises Failure `name_taken`, NotSynced where step 1 fails, another OSError where a later one does;
-        then nothing is visible, but where a file was replaced already.
+        Raises Failure `name_taken` or `not_permitted`, NotSynced where step 1 fails, another OSError where a later
+        one does; then nothing is visible, but where a file was replaced already, or the name could not be taken
+        back: `withdraw` is for that.
         """
-        self._sync(fd)
-        found = os.fstat(fd)
-        if found.st_size >= _CHECKPOINT_MIN:
-            checkpoint = Checkpoint(found.st_size, digest)
-            complete = Manifest(manifest.promise, checkpoint.size, self._staging.now(), checkpoint, found.st_mtime_ns)
-            self._staging.save(key, complete)
-        with Folders(self._staging.directory) as folders:
-            name = self.give_name(key, fd, folders.of(manifest.promise.name), manifest.promise.name)
-            try:
-                # All of them: another upload may have made one a moment ago, and not have synced it yet.
-                folders.sync()
-                return self.conclude(key, Stored(Receipt(name, found.st_size, digest), manifest.promise))
-            except OSError:
-                self.take_back(key, name, fd)
-                raise
-
-    def _sync(self, fd: int) -> None:
-        begun = time.perf_counter()
         try:
-            os.fsync(fd)
+            self._disk.fsync(fd)
         except OSError as error:
             raise NotSynced(error.errno, error.strerror) from error
-        self._observe(time.perf_counter() - begun)
-
-    def take_back(self, key: str, name: str, fd: int) -> None:
-        """Unlink a name that may not outlive a power cut; where that fails, start-up finishes what it finds.
-
-        A receipt goes before it: there must be none without a file. A name under which another file
-        stands now, or which replaced one, stays.
-        """
-        place = self._staging.directory / name
-        with suppress(OSError):
-            self._staging.receipt(key).unlink(missing_ok=True)
-            if self._policy != "replace" and os.path.samestat(os.lstat(place), os.fstat(fd)):
-                place.unlink()
+        found, name = self._disk.fstat(fd), manifest.promise.name
+        if found.st_size >= _CHECKPOINT_MIN:
+            checkpoint = Checkpoint(found.st_size, digest)
+            complete = Manifest(manifest.promise, checkpoint.size, self.staging.now(), checkpoint, found.st_mtime_ns)
+            self.staging.save(key, complete)
+        with self.folders(sync=True) as folders:
+            given = self.give_name(key, fd, folders.of(name), name)
+            try:
+                folders.sync()
+                return self.conclude(key, Stored(Receipt(given, found.st_size, digest), manifest.promise))
+            except OSError:
+                with suppress(OSError):
+                    self.take_back(key, given, found)
+                raise
 
     def conclude(self, key: str, stored: Stored) -> Receipt:
         """The last two steps, of a file whose name is durable."""
-        self._staging.save_receipt(key, stored)
+        self.staging.save_receipt(key, stored)
         with suppress(OSError):  # the promise is kept already; start-up and the sweep remove what is left
-            self._staging.remove(key)
+            self.staging.remove(key)
         return stored.receipt
 
+    # -- what a failed publication leaves
+
+    def take_back(self, key: str, name: str, part: os.stat_result) -> bool:
+        """Unlink a name that may not outlive a power cut; whether the part has it no more. Raises OSError.
+
+        A receipt goes before it, durably: there must be none without a file. A name under which another file
+        stands now stays; so does one that has replaced a file.
+        """
+        receipt, place = self.staging.receipt(key), self.staging.directory / name
+        if self._disk.exists(receipt):
+            self._disk.unlink(receipt)
+            self._disk.sync_folder(self.staging.folder)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(self._disk.lstat(place), part):
+                if self._policy == "replace":
+                    return False
+                self._disk.unlink(place)
+        return True
+
+    def withdraw(self, key: str, name: str) -> None:
+        """Take back what an earlier publication of this part has left, where it could not do so itself. Raises OSError.
+
+        Nobody was told of it; and more bytes may be written to the part, or it may be published once more.
+        """
+        with suppress(FileNotFoundError):
+            part = self._disk.lstat(self.staging.part(key))
+            if part.st_nlink > 1 and stat.S_ISREG(part.st_mode):
+                self.take_back(key, self.published_as(name, part) or name, part)
+
+    def discard(self, key: str, name: str) -> None:
+        """Remove what a failed publication has left of an upload, its name too, durably. Raises OSError."""
+        self.withdraw(key, name)
+        self.staging.discard(key)
+
+    def published_as(self, name: str, part: os.stat_result) -> str | None:
+        """Under which name an interrupted publication has left the file; by its inode, never by its looks."""
+        path, slash, last = name.rpartition("/")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for entry in self._disk.entries(self.staging.directory / path):
+                if entry.inode() == part.st_ino and _is_alternative(entry.name, last):
+                    return path + slash + entry.name
+        return None
+
+    # -- names
+
     def taken(self, name: str) -> bool:
-        """Whether `name` could not be published as things stand: the policy, or a folder where a file is needed."""
-        place = self._staging.directory
+        """Whether `name` could not be published as things stand: the policy, or a folder where a file is needed.
+
+        Raises Failure `not_permitted` where the service may not write in its folder.
+        """
+        folder = place = self.staging.directory
         *folders, last = name.split("/")
-        for folder in folders:
-            place = place / folder
+        for each in folders:
+            place = place / each
             with suppress(FileNotFoundError):
-                if not stat.S_ISDIR(os.lstat(place).st_mode):
+                if not stat.S_ISDIR(self._disk.lstat(place).st_mode):
                     return True
+                folder = place
+        if not self._disk.writable(folder):
+            raise not_permitted(name)
         try:
-            found = os.lstat(place / last)
+            found = self._disk.lstat(place / last)
         except FileNotFoundError:
             return False
         return self._policy == "reject" or stat.S_ISDIR(found.st_mode)
 
-    def published_as(self, name: str, part: os.stat_result) -> str | None:
-        """Under which name an interrupted publish has left the file; by its inode, never by its looks."""
-        place = self._staging.directory / name
-        for candidate in (place.name, *self._candidates(place)):
-            with suppress(OSError):
-                found = os.lstat(place.with_name(candidate))
-                if (found.st_dev, found.st_ino) == (part.st_dev, part.st_ino):
-                    return name[: len(name) - len(place.name)] + candidate
-        return None
-
-    def _candidates(self, place: Path) -> Iterator[str]:
-        """The alternatives that exist, and one more: names are tried in this order, so none is behind a gap."""
-        for candidate in alternatives(place.name):
-            if not os.path.lexists(place.with_name(candidate)):
-                return
-            yield candidate
-
     def give_name(self, key: str, fd: int, folder: int, name: str) -> str:
         """Link the part into the folder of its name: under it, or under the name it gets instead, which is returned.
 
-        Nothing is synced. Raises Failure `name_taken`, or OSError.
+        Nothing is synced. Raises Failure `name_taken` or `not_permitted`, or OSError.
         """
         path, slash, last = name.rpartition("/")
-        if self._policy == "replace":
-            self._replace(key, fd, folder, last)
-            return name
-        for candidate in chain([last], alternatives(last)):
+        with permitted(name):
+            if self._policy == "replace":
+                self._replace(key, fd, folder, last)
+                return name
             try:
-                _link_file(fd, candidate, folder)
+                self._disk.link(fd, last, folder)
             except FileExistsError:
-                if self._policy == "reject" or (candidate == last and _is_folder(last, folder)):
+                if self._policy == "reject" or self._is_folder(folder, last):
                     raise Failure(NAME_TAKEN, "The name is taken.") from None
-            else:
-                return path + slash + candidate
-        raise AssertionError("there is always another name")
+                return path + slash + self._link_next(fd, folder, last)
+            return name
+
+    def _is_folder(self, folder: int, last: str) -> bool:
+        try:
+            return stat.S_ISDIR(self._disk.lstat(last, folder=folder).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def _link_next(self, fd: int, folder: int, last: str) -> str:
+        """Link under the next number that is free. The link decides, so that a race costs one more search."""
+        taken = 0
+        while True:
+            taken = self._last_taken(folder, last, taken)
+            candidate = alternative(last, taken + 1)
+            with suppress(FileExistsError):
+                self._disk.link(fd, candidate, folder)
+                return candidate
+            taken += 1
+
+    def _last_taken(self, folder: int, last: str, taken: int) -> int:
+        """A number from `taken` on behind which one is free, by doubling and halving: names are taken in order."""
+
+        def is_taken(number: int) -> bool:
+            return self._disk.exists(alternative(last, number), folder=folder)
+
+        step = 1
+        while is_taken(taken + step):
+            taken, step = taken + step, step * 2
+        free = taken + step
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            taken, free = (middle, free) if is_taken(middle) else (taken, middle)
+        return taken
 
     def _replace(self, key: str, fd: int, folder: int, name: str) -> None:
-        link = self._staging.link(key)
-        link.unlink(missing_ok=True)
-        staging = os.open(link.parent, FOLDER)
+        link = self.staging.link(key)
+        self._disk.unlink(link)
+        with self._disk.opened(link.parent, FOLDER) as staging:
+            self._disk.link(fd, link.name, staging)
         try:
-            _link_file(fd, link.name, staging)
-        finally:
-            os.close(staging)
-        try:
-            os.replace(link, name, dst_dir_fd=folder)
+            self._disk.replace(link, name, folder=folder)
         except OSError as error:
-            link.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._disk.unlink(link)
             if isinstance(error, IsADirectoryError):
                 raise Failure(NAME_TAKEN, "The name is a folder's.") from None
             raise
 
 
-def _link_file(fd: int, name: str, folder: int) -> None:
-    """A name for the very file that was verified, whatever stands at its path in staging by now."""
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
-
-
-def _is_folder(name: str, folder: int) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+def _is_alternative(found: str, last: str) -> bool:
+    """Whether `found` is `last` or what it is called where that is taken."""
+    numbers = (int(digits) for digits in found.split(".") if re.fullmatch(r"[1-9]\d{0,17}", digits, re.ASCII))
+    return found == last or any(found == alternative(last, number) for number in numbers)

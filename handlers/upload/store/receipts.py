@@ -48,7 +48,7 @@ class Receipts:
                 with suppress(FileNotFoundError):
                     for member in self._staging.read_group(path):
                         if member.key == key:
-                            return Stored(member.receipt, member.asked), path.lstat().st_mtime
+                            return Stored(member.receipt, member.asked), self._staging.disk.lstat(path).st_mtime
         return None
 
 

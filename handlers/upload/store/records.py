@@ -93,6 +93,15 @@ class Member:
     asked: _Promise
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When the machine was started, in seconds since 1970, as it was first known. `boot` tells which start that was."""
+
+    boot: str
+    started: Annotated[float, Field(allow_inf_nan=False)]
+
+
+_CLOCK: Final = TypeAdapter(Clock)
 _MANIFEST: Final = TypeAdapter(Manifest)
 _STORED: Final = TypeAdapter(Stored)
 _MEMBER: Final = TypeAdapter(Member)
@@ -139,6 +148,20 @@ def _member(line: bytes) -> Member:
     if not line.endswith(b"\n"):
         raise ValueError("torn")
     return _MEMBER.validate_json(line, strict=True)
+
+
+def read_clock(data: bytes, boot: str) -> float | None:
+    """When the machine was started, where that is said of this boot; None where it is not, or rubbish."""
+    try:
+        clock = _CLOCK.validate_json(data, strict=True)
+    except ValueError:
+        return None
+    return clock.started if clock.boot == boot else None
+
+
+def write_clock(boot: str, started: float) -> bytes:
+    """What stands in its file."""
+    return _CLOCK.dump_json(Clock(boot, started))
 
 
 def keys_of_group(data: bytes) -> list[str]:

@@ -8,27 +8,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from jackfield.app.errors import Failure
-from jackfield.handlers.upload.store.folders import Folders, sync_folder
 from jackfield.handlers.upload.store.publish import Publisher
 from jackfield.handlers.upload.store.records import Manifest, Member, Stored
-from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Receipt
 
 log = structlog.get_logger()
 
 _T = TypeVar("_T")
 
+_READ: Final = 1024 * 1024
+
 
 class Recovery:
     """Reads the manifests and what groups have intended; blocking calls."""
 
-    def __init__(self, staging: Staging, publisher: Publisher) -> None:
-        self._staging = staging
+    def __init__(self, publisher: Publisher) -> None:
+        self._staging = publisher.staging
+        self._disk = publisher.staging.disk
         self._publisher = publisher
 
     def run(self) -> list[tuple[str, Manifest]]:
@@ -40,7 +41,7 @@ class Recovery:
         uploads = {name.removesuffix(".upload") for name in names if name.endswith(".upload")}
         for name in names:
             if name.endswith("new") or (all(recovered) and name.endswith(".part") and name[:-5] not in uploads):
-                _drop(self._staging.folder / name)
+                self._drop(self._staging.folder / name)
         found = [(key, _attempt(key, partial(self._recover_one, key))) for key in sorted(uploads)]
         return [(key, manifest) for key, manifest in found if manifest is not None]
 
@@ -52,13 +53,13 @@ class Recovery:
         members = self._staging.read_group(path)
         recovered = [_attempt(member.key, partial(self._recover_member, member)) for member in members]
         if all(recovered):
-            path.unlink()
+            self._disk.unlink(path)
         return all(recovered)
 
     def _recover_member(self, member: Member) -> bool:
         """Finish it where its bytes are there, whole; else it never was. It is in order when this returns."""
         key, intent = member.key, member.receipt
-        if self._staging.manifest(key).exists():
+        if self._disk.exists(self._staging.manifest(key)):
             return True  # it has failed in this group, and its client has gone on with it
         if self._staging.load_receipt(key) is None:
             try:
@@ -78,16 +79,16 @@ class Recovery:
         """The final name, given now if it was not yet; None where the bytes are not what was intended."""
         key, intent = member.key, member.receipt
         try:
-            part = os.lstat(self._staging.part(key))
+            part = self._disk.lstat(self._staging.part(key))
         except FileNotFoundError:
             # The last step had begun: the name was durable before the part went. A file that only looks like it is
             # another upload's.
             place = self._staging.directory / intent.name
-            return intent.name if _is(place, intent) and place.lstat().st_ino == member.inode else None
-        if not _is(self._staging.part(key), intent):
+            return intent.name if self._is(place, intent, member.inode) else None
+        if not self._is(self._staging.part(key), intent, part.st_ino):
             return None
-        with self._staging.open_part(key) as fd, Folders(self._staging.directory) as folders:
-            os.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
+        with self._staging.open_part(key) as fd, self._publisher.folders(sync=True) as folders:
+            self._disk.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
             name = self._publisher.published_as(intent.name, part)
             return name or self._publisher.give_name(key, fd, folders.of(intent.name), intent.name)
 
@@ -99,10 +100,10 @@ class Recovery:
             self._staging.remove(key)
             return None
         manifest = self._staging.load(key)
-        self._staging.link(key).unlink(missing_ok=True)
+        self._disk.unlink(self._staging.link(key))
         path = self._staging.part(key)
         try:
-            part = os.lstat(path)
+            part = self._disk.lstat(path)
         except FileNotFoundError:
             part = None
         if part is None or not stat.S_ISREG(part.st_mode) or part.st_size < manifest.durable:
@@ -116,7 +117,8 @@ class Recovery:
             self._staging.renew_part(key, manifest.durable)
         elif manifest.complete is not None and self._is_whole(key, manifest, part):
             return self._publish(key, manifest)
-        os.truncate(path, manifest.durable)
+        if part.st_size > manifest.durable:
+            self._disk.truncate(path, manifest.durable)
         return manifest
 
     def _begin_anew(self, key: str, manifest: Manifest) -> Manifest:
@@ -155,11 +157,35 @@ class Recovery:
         checkpoint = manifest.checkpoint
         if checkpoint is not None and (checkpoint.size, manifest.complete) == (part.st_size, part.st_mtime_ns):
             return checkpoint.sha256
-        return _digest(self._staging.part(key))
+        return self._read(self._staging.part(key))
 
     def _sync_folders(self, name: str) -> None:
         for parent in Path(name).parents:
-            sync_folder(self._staging.directory / parent)
+            self._disk.sync_folder(self._staging.directory / parent)
+
+    def _drop(self, path: Path) -> None:
+        """Remove what a crash has left; what is no file is a stranger's."""
+        with contextlib.suppress(OSError):
+            self._disk.unlink(path)
+
+    def _is(self, path: Path, receipt: Receipt, inode: int) -> bool:
+        """Whether this very file stands there, with the size and the digest of the receipt."""
+        try:
+            found = self._disk.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_ino) != (receipt.size, inode):
+            return False
+        return self._read(path) == receipt.sha256
+
+    def _read(self, path: Path) -> str:
+        """The digest of a file."""
+        digest, place = hashlib.sha256(), 0
+        with self._disk.opened(path) as fd:
+            while block := self._disk.pread(fd, _READ, place):
+                digest.update(block)
+                place += len(block)
+        return digest.hexdigest()
 
 
 def _attempt(key: str, recover: Callable[[], _T]) -> _T | None:
@@ -169,23 +195,3 @@ def _attempt(key: str, recover: Callable[[], _T]) -> _T | None:
     except (Failure, OSError, ValueError) as error:
         log.warning("upload.unreadable", upload=key[:12], problem=repr(error))
         return None
-
-
-def _drop(path: Path) -> None:
-    """Remove what a crash has left; what is no file is a stranger's."""
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
-
-
-def _is(path: Path, receipt: Receipt) -> bool:
-    """Whether a regular file stands there with the size and the digest of the receipt."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == receipt.size and _digest(path) == receipt.sha256
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,75 +1,121 @@
-"""Small files that come many at a time: kept in memory, and published together.
+"""Small files that come many at a time: kept in memory, and published together (group commit).
 
 A small upload of its own costs six syncs, as a part, as a manifest and as a file. Ended in one go with
 others it costs a share of two: that is what makes thousands of small files a matter of seconds.
 """
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, Protocol
 
 from jackfield.app.errors import Failure
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.store.contract import Part
-from jackfield.handlers.upload.store.group import SmallFile
+from jackfield.handlers.upload.store.failstop import FailStop
+from jackfield.handlers.upload.store.group import Group, SmallFile, divided
+from jackfield.handlers.upload.store.strand import Threads
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
 SMALL: Final = 64 * 1024  # bytes of a file that may stay in memory
-SPARE: Final = 32 * 1024 * 1024  # bytes of all such files together
-GROUP: Final = 128  # files that are published together at the most
+BUDGET: Final = 32 * 1024 * 1024  # bytes of all such files together
+_GROUP: Final = 128  # files that are published together at the most
+_AT_ONCE: Final = 4  # groups that are on their way at the most, so that workers are left for others
+
+
+_Waiting = tuple[SmallFile, asyncio.Future[Receipt]]
 
 
 class Grouping:
-    """Collects files while the group before is being published, so that groups grow with the load."""
+    """Collects files while a group before is being written and synced, so that groups grow with the load.
 
-    def __init__(self, publish: Callable[[Sequence[SmallFile]], Awaitable[Sequence[Receipt | Exception]]]) -> None:
-        self._publish = publish
-        self._waiting: list[tuple[SmallFile, asyncio.Future[Receipt]]] = []
-        self._task: asyncio.Task[None] | None = None
-        self.spare = SPARE  # bytes of memory that are left
+    No group waits until the names of another are found: it is begun once the bytes of those before it are durable.
+    """
 
-    async def publish(self, small: SmallFile) -> Receipt:
+    def __init__(self, make: Callable[[Sequence[SmallFile]], Group], threads: Threads) -> None:
+        self._make = make
+        self._threads = threads
+        self._waiting: list[_Waiting] = []
+        self._preparing = 0  # groups whose bytes are not durable yet
+        self.tasks: set[asyncio.Task[None]] = set()  # one for each group on its way
+        self.spare = BUDGET  # bytes of memory that are left
+
+    async def publish(self, file: SmallFile) -> Receipt:
         """Publish one file with whatever others there are; the duties are those of `Part.publish`."""
         published: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._waiting.append((small, published))
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        self._waiting.append((file, published))
+        self._begin()
         return await published
 
-    async def _run(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            results = await self._attempt([small for small, _ in group])
-            for (_, published), result in zip(group, results, strict=True):
-                if published.cancelled():
-                    continue
-                if isinstance(result, Exception):
-                    published.set_exception(result)
-                else:
-                    published.set_result(result)
-        self._task = None
+    def _begin(self) -> None:
+        """Send the next groups on their way, once there is nobody to wait for."""
+        if self._preparing or len(self.tasks) >= _AT_ONCE or not self._waiting:
+            return
+        taken, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
+        for files in divided(taken):
+            self._preparing += 1
+            task = asyncio.create_task(self._publish(files))
+            self.tasks.add(task)
+            task.add_done_callback(self._done)
 
-    async def _attempt(self, group: Sequence[SmallFile]) -> Sequence[Receipt | Exception]:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._begin()
+
+    async def _publish(self, files: Sequence[_Waiting]) -> None:
+        group = self._make([file for file, _ in files])
+        results: Sequence[Receipt | Exception]
         try:
-            return await self._publish(group)
+            await self._prepare(group)
+            results = await self._threads.run(group.finish)
         except Exception as error:  # whatever it is, nobody may wait for ever
-            return [error] * len(group)
+            results = [error] * len(files)
+        finally:
+            group.close()
+        for (_, future), result in zip(files, results, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    async def _prepare(self, group: Group) -> None:
+        try:
+            await self._threads.run(group.prepare)
+        finally:
+            self._preparing -= 1
+        self._begin()
+
+
+class OnDisk(Protocol):
+    """How a part leaves memory, and what it may leave on the disk where that fails."""
+
+    async def create_with(self, key: str, promise: Promise, data: bytes) -> Part:
+        """A part on disk with these bytes, all durable."""
+
+    async def discard(self, key: str, name: str) -> None:
+        """Remove what is left of it on disk."""
 
 
 class SmallPart:
-    """A part in memory, which becomes one on disk (`make`) when it is large, left, or must be durable."""
+    """A part in memory, which becomes one on disk when it is large, left, or must be durable."""
 
-    def __init__(self, key: str, promise: Promise, grouping: Grouping, make: Callable[[], Awaitable[Part]]) -> None:
+    def __init__(self, key: str, promise: Promise, grouping: Grouping, store: OnDisk) -> None:
         self._key = key
         self._promise = promise
         self._grouping = grouping
-        self._make = make
+        self._store = store
         self._data = bytearray()
         self._part: Part | None = None  # on disk, from the moment that there is one
+        self._failstop = FailStop()  # while it is in memory
+        self._litter = False  # an attempt to write it to the disk failed, and may have left something there
         self._over = False
         self._attached = False
         self._lock = asyncio.Lock()
+        self._moving: asyncio.Task[None] | None = None  # to the disk; it outlives whoever asked for it
 
     @property
     def offset(self) -> int:
@@ -83,31 +129,35 @@ class SmallPart:
 
     async def attach(self) -> str | None:
         """See the contract."""
-        self._attached = True
-        if self._part is not None:
-            return await self._part.attach()
-        return hashlib.sha256(self._data).hexdigest() if self._data else None
+        async with self._locked():
+            self._attached = True
+            self._failstop.reset()
+            if self._part is not None:
+                return await self._part.attach()
+            return hashlib.sha256(self._data).hexdigest() if self._data else None
 
     async def detach(self) -> None:
         """See the contract."""
-        self._attached = False
-        if self._part is not None:
-            await self._part.detach()
+        async with self._locked():
+            self._attached = False
+            if self._part is not None:
+                await self._part.detach()
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
-        async with self._lock:
-            if self._part is None and len(self._data) + size <= SMALL and self._grouping.spare >= size:
-                self._grouping.spare -= size
-                for view in views:
-                    self._data += view
-                return
-            part = await self._on_disk()
+        async with self._locked():
+            with self._failstop.step():
+                if self._part is None and len(self._data) + size <= SMALL and self._grouping.spare >= size:
+                    self._grouping.spare -= size
+                    for view in views:
+                        self._data += view
+                    return
+                part = await self._on_disk()
         await part.write(views, size)  # begins in this order: nothing comes between it and the lock
 
     async def sync(self) -> None:
         """See the contract."""
-        async with self._lock:
+        async with self._locked():
             if self._over:
                 return
             part = await self._on_disk()
@@ -115,50 +165,70 @@ class SmallPart:
 
     async def forget(self) -> None:
         """See the contract."""
-        async with self._lock:
+        async with self._locked():
             if self._part is not None:
                 await self._part.forget()
             else:
                 self._drop()
+            self._failstop.reset()
 
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract."""
-        async with self._lock:
-            if self._part is not None:
-                return await self._part.publish(expected)
-            digest = hashlib.sha256(self._data).hexdigest()
-            if any(digest != promised for promised in expected):
-                raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
-            small = SmallFile(self._key, self._promise, bytes(self._data), digest)
-            receipt = await self._grouping.publish(small)
-            self._over = True
-            self._drop()
-            return receipt
+        async with self._locked():
+            with self._failstop.step():
+                if self._part is not None:
+                    return await self._part.publish(expected)
+                return await self._publish(expected)
+
+    async def _publish(self, expected: Sequence[str]) -> Receipt:
+        digest = hashlib.sha256(self._data).hexdigest()
+        if any(digest != promised for promised in expected):
+            raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
+        await self._tidy()
+        receipt = await self._grouping.publish(SmallFile(self._key, self._promise, bytes(self._data), digest))
+        self._litter, self._over = False, True
+        self._drop()
+        return receipt
 
     async def remove(self) -> None:
         """See the contract."""
-        async with self._lock:
+        async with self._locked():
             self._over = True
             self._drop()
             if self._part is not None:
                 await self._part.remove()
+            else:
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Remove what the attempt before has left, if there was one. From here on there may be something again."""
+        if self._litter:
+            await self._store.discard(self._key, self._promise.name)
+        self._litter = not self._over
 
     async def _on_disk(self) -> Part:
-        """Be a part like others from here on."""
+        """Be a part like others from here on; whatever becomes of who asked."""
         if self._part is None:
-            part = await self._make()
-            try:
-                await part.attach()
-                if self._data:
-                    await part.write([memoryview(bytes(self._data))], len(self._data))
-            except OSError:
-                await part.remove()
-                raise
-            self._part = part
-            self._drop()
-            if not self._attached:
-                await part.detach()
+            self._moving = tasks.begin("store.move", self._move())
+            await asyncio.shield(self._moving)
+        assert self._part is not None
         return self._part
+
+    async def _move(self) -> None:
+        await self._tidy()
+        self._part = await self._store.create_with(self._key, self._promise, bytes(self._data))
+        self._litter = False
+        self._drop()
+        if self._attached:
+            await self._part.attach()
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Alone, also beside a move whose asker was cancelled."""
+        async with self._lock:
+            if self._moving is not None and not self._moving.done():
+                await asyncio.wait([self._moving])
+            yield
 
     def _drop(self) -> None:
         self._grouping.spare += len(self._data)

@@ -1,10 +1,16 @@
 """A strand: jobs that run one after the other, on threads that many strands share."""
 
+import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
@@ -53,3 +59,22 @@ class Strand(Executor):
             more = bool(self._jobs)
         if more:
             self._go_on()
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The threads of a store. `workers` wait for disks, so that one upload's sync holds up no other's."""
+
+    workers: ThreadPoolExecutor
+    writers: ThreadPoolExecutor
+    digesters: ThreadPoolExecutor
+
+    async def run(self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        """Call it in a worker."""
+        call = functools.partial(function, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self.workers, call)
+
+    def shutdown(self, *, wait: bool = False) -> None:
+        """Begin nothing more; what runs goes on to its end."""
+        for pool in (self.writers, self.digesters, self.workers):
+            pool.shutdown(wait=wait, cancel_futures=True)

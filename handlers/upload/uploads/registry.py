@@ -15,7 +15,7 @@ from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.space import Space
-from jackfield.handlers.upload.uploads.upload import OpenUpload, storage_failure
+from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import Promise, check_token
 from jackfield.handlers.upload.wire.names import check_name
 from jackfield.handlers.upload.wire.words import (
@@ -24,9 +24,12 @@ from jackfield.handlers.upload.wire.words import (
     EXPIRED,
     NAME_TAKEN,
     NO_SPACE,
+    NOT_PERMITTED,
     TOKEN_CONFLICT,
+    TOO_MANY_FILES,
     TOO_MANY_UPLOADS,
     UNKNOWN_UPLOAD,
+    failure_of,
 )
 
 _BYTES_OF_TOKEN: Final = 24
@@ -166,7 +169,7 @@ class Uploads:
         self._metrics.refusals.labels(kind.code).inc()
         name = promise.name[:_LOGGED_NAME].encode("utf-8", "backslashreplace").decode()
         fields = {"failure": kind.code, "name": name, "size": promise.size}
-        if kind is NO_SPACE or kind.close == INTERNAL_ERROR:
+        if kind in (NO_SPACE, NOT_PERMITTED, TOO_MANY_FILES) or kind.close == INTERNAL_ERROR:
             log.warning("upload.refused", **fields)
         else:
             log.info("upload.refused", **fields)
@@ -245,7 +248,7 @@ class Uploads:
             try:
                 await upload.part.remove()
             except OSError as error:
-                raise storage_failure(error) from error
+                raise failure_of(error) from error
             finally:
                 self._let_go(upload)
             log.info("upload.failed", upload=upload.id, failure=why.kind.code)
@@ -270,7 +273,7 @@ async def _answer(answer: Awaitable[_T]) -> _T:
     try:
         return await answer
     except OSError as error:
-        raise storage_failure(error) from error
+        raise failure_of(error) from error
 
 
 def _asked_for(promise: Promise) -> tuple[str, int | None, str | None]:

@@ -1,7 +1,6 @@
 """One open upload in memory: who may write to it, when it is made durable, how it is finished."""
 
 import asyncio
-import errno
 import time
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -14,9 +13,8 @@ from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
-from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NO_SPACE, STORAGE_FAILED, SUPERSEDED
+from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, SUPERSEDED, failure_of
 
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SYNC_IDLE: Final = 0.4  # seconds without bytes after which all that has come is made durable
 MAX_SYNC_DELAY: Final = 5.0  # seconds after which that is done for a client that is never idle
 
@@ -111,7 +109,7 @@ class OpenUpload:
                 try:
                     self.sha256 = await self.part.attach()
                 except OSError as error:
-                    raise storage_failure(error) from error
+                    raise failure_of(error) from error
                 self._sync_mark = self.part.offset
                 self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
             self._writer = session
@@ -184,7 +182,7 @@ class OpenUpload:
             finally:
                 self._space.release(unpromised)
         except OSError as error:
-            raise storage_failure(error) from error
+            raise failure_of(error) from error
 
     async def _reserve(self, size: int) -> None:
         try:
@@ -225,7 +223,7 @@ class OpenUpload:
                 if self.session is not None:
                     self.session.progressed()
         except OSError as error:
-            self._end_session(storage_failure(error))
+            self._end_session(failure_of(error))
         except Exception:  # a fault of ours: `tasks` tells it
             self._end_session(Failure(INTERNAL, "The service failed; its log says why."))
             raise
@@ -263,7 +261,7 @@ class OpenUpload:
         try:
             await self.part.forget()
         except OSError as error:
-            raise storage_failure(error) from error
+            raise failure_of(error) from error
         self._sync_mark, self.sha256 = 0, None
         self.last_byte = time.monotonic()  # it is begun anew, and so is its time; the store says the same
 
@@ -294,15 +292,8 @@ class OpenUpload:
         try:
             return await self.part.publish(expected)
         except OSError as error:
-            raise storage_failure(error) from error
+            raise failure_of(error) from error
         except Failure as failure:
             if failure.kind is DIGEST_MISMATCH:
                 await self._reset()
             raise
-
-
-def storage_failure(error: OSError) -> Failure:
-    """What a disk's refusal is called."""
-    if error.errno in _FULL:
-        return Failure(NO_SPACE, "The disk is full.")
-    return Failure(STORAGE_FAILED, f"The disk failed: {error.strerror or error}.")

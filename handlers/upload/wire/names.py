@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Final
 
 from jackfield.app.errors import Failure
@@ -56,17 +55,14 @@ def _part_fault(part: str) -> str | None:
     return None
 
 
-def alternatives(part: str) -> Iterator[str]:
-    """What a taken last part may be called instead: `data.1.xml`, `data.2.xml` … without end.
+def alternative(part: str, number: int) -> str:
+    """What a taken last part may be called instead: `data.1.xml`, `data.2.xml` …
 
     The number goes before the last suffix; a stem is shortened, between characters, to fit 255 bytes.
     """
     stem, dot, suffix = part.rpartition(".")
     if not stem or len(suffix.encode("utf-8")) > MAX_PART // 2:
         stem, dot, suffix = part, "", ""
-    number = 0
-    while True:
-        number += 1
-        tail = f".{number}{dot}{suffix}"
-        room = MAX_PART - len(tail.encode("utf-8"))
-        yield stem.encode("utf-8")[:room].decode("utf-8", "ignore") + tail
+    tail = f".{number}{dot}{suffix}"
+    size = MAX_PART - len(tail.encode("utf-8"))
+    return stem.encode("utf-8")[:size].decode("utf-8", "ignore") + tail
