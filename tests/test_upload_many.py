@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import jackfield.handlers.upload.sockets.answers as answers_module
 from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
-from jackfield.handlers.upload.store.group import GroupPublisher, SmallFile
+from jackfield.handlers.upload.store.group import Group
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import answers, begin, binary, file, send_file, text
 from tests.support.outsider import UploadSocket, content, eventually
@@ -47,14 +47,14 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """A disk that takes its time with small files, until the gate is opened."""
-    made, publish = Gate(), GroupPublisher.publish
+    made, publish = Gate(), Group.prepare
 
-    def slowly(self: GroupPublisher, group: Sequence[SmallFile]) -> Any:
+    def slowly(self: Group) -> Any:
         made.reached.set()
         assert made.opened.wait(30)
-        return publish(self, group)
+        return publish(self)
 
-    monkeypatch.setattr(GroupPublisher, "publish", slowly)
+    monkeypatch.setattr(Group, "prepare", slowly)
     yield made
     made.opened.set()
 
@@ -217,13 +217,13 @@ async def test_a_fault_of_ours_is_no_promise(
 ) -> None:
     """An exception nobody foresaw closes 1011, is logged, and later files are stored."""
 
-    def broken(self: GroupPublisher, group: Sequence[SmallFile]) -> Any:
+    def broken(self: Group) -> Any:
         raise ZeroDivisionError
 
     service = await jackfield_server({"upload": upload()}, shutdown_timeout="20s")
     opened, again = await connect(service), await connect(service)
     with monkeypatch.context() as patch:
-        patch.setattr(GroupPublisher, "publish", broken)
+        patch.setattr(Group, "prepare", broken)
         await opened.send(file("a", content(10)))
         await opened.message("ready")
         while not isinstance(said := await opened.next(), Closed):

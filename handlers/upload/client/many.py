@@ -75,6 +75,7 @@ class _Many:
         self._done = done
         self._patience = patience
         self._again: deque[_Item] = deque()  # sent on a socket that was lost, and not answered
+        self._reading: list[_Item] = []  # taken, and being read: a lost socket cancels who waits for that
         self._waiting: deque[_Item] = deque()  # sent on this socket, in order
         self._unnamed: deque[_Item] = deque()  # those of them that wait for `ready`
         self._refused: deque[str] = deque()  # tokens of those that are open and will not be stored
@@ -117,10 +118,11 @@ class _Many:
         while True:
             while self._again:
                 await (self._create(socket) if self._again[0].token is None else self._resume(socket))
-            items = list(islice(self._files, _HOP))
+            self._reading = items = self._reading or list(islice(self._files, _HOP))
             if not items:
                 return
             await asyncio.to_thread(_read_all, items)
+            self._reading = []
             for item in items:
                 if item.trouble is not None:
                     self._done(item.path, item.trouble)

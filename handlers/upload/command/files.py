@@ -56,7 +56,7 @@ def _walk(folder: str, prefix: str) -> Iterator[Job | Problem]:
             yield Problem(entry.path, "no part of a name may begin with a dot")
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, name)
-        elif entry.is_dir():
+        elif Path(entry.path).is_dir():  # False, and no exception, for a link that leads to itself
             yield Problem(entry.path, "is a link to a folder, which could lead in a circle")
         else:
             yield Job(entry.path, name)

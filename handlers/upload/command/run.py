@@ -86,6 +86,9 @@ class Batch:
         except UploadError as error:
             for job in sent.values():
                 self._statuses.append(self._outcome(job, error))
+        else:
+            for job in sent.values():
+                self._statuses.append(self._outcome(job, UploadError("internal_error", "it was not accounted for")))
         self._jobs = chain(others, self._jobs)
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
