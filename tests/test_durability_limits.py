@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults import inside, on_a_disk_of
-from tests.support.outsider import STAGING, Outsider, content, fresh_name
+from tests.support.outsider import STAGING, Outsider, content, eventually, fresh_name
 from tests.support.rawsocket import Opcode, Refusal, frame
 from tests.support.service import Service, running_service
 
@@ -90,9 +90,14 @@ async def test_what_is_refused_is_counted_and_logged_once(small_disk: Service) -
             ("too_large", "c", "info"),
         ):
             assert f'jackfield_upload_refusals_total{{code="{word}"}} 2.0\n' in text
-            events = [event for event in small_disk.events if event["event"] == "upload.refused"]
-            found = [(event["name"], event["level"]) for event in events if event["failure"] == word]
-            assert found == [(name, level)] * 2
+            assert await eventually(lambda word=word: _refused(small_disk, word)) == [(name, level)] * 2  # type: ignore[misc]
+
+
+async def _refused(service: Service, word: str) -> list[tuple[str, str]]:
+    """Name and level of the refusals with this word, as soon as two are logged: the log comes behind the answer."""
+    events = [event for event in list(service.events) if event["event"] == "upload.refused"]
+    found = [(event["name"], event["level"]) for event in events if event["failure"] == word]
+    return found if len(found) >= 2 else []
 
 
 async def test_a_disk_that_is_full_at_the_start_is_told(tmp_path: Path) -> None:

@@ -138,13 +138,15 @@ async def test_between_its_publishing_and_the_end_of_its_finish_it_is_stored(upl
     gate = Gated(upload.part, "detach")
     finishing = upload.finish(holder, [])
     await gate.reached.wait()
-    found = await uploads.find(token)
+    try:
+        found = await uploads.find(token)
+        _, repeated = await uploads.create(Promise("a"), token=token)
+    finally:
+        gate.let_go()
+        await finishing
     assert isinstance(found, Kept)
     assert found.receipt == Receipt("a", 3, found.receipt.sha256)
-    _, repeated = await uploads.create(Promise("a"), token=token)
     assert isinstance(repeated, Kept)
-    gate.let_go()
-    await finishing
 
 
 async def test_a_session_that_was_taken_over_has_nothing_more_to_tell(uploads: Uploads) -> None:
