@@ -65,7 +65,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
     """
 
-    __slots__ = ("_buffers", "_enough", "_large", "_pending", "_slabs", "_stop", "_zero_copy")
+    __slots__ = ("_buffers", "_enough", "_large", "_pending", "_slabs", "_stop", "_stopped", "_zero_copy")
 
     def __init__(
         self,
@@ -82,11 +82,17 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._enough = 1  # so many wake the one who waits
         self._stop = 0  # where the bytes end that are being parsed
         self._zero_copy = False  # what comes next is received where it belongs, in a slab
+        self._stopped = False  # nothing more is received
         self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
 
     def align(self, offset: int) -> None:
         """The next byte to come is the one at `offset` of the file it will be written to."""
         self._slabs.align(offset)
+
+    def stop(self) -> None:
+        """Receive nothing more; what was received can still be taken."""
+        self._stopped = True
+        self._pause()
 
     # -- taking, by the handler's task
 
@@ -258,7 +264,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self.wake()
 
     def _resume(self) -> bool:
-        if not self._paused or self._ahead > AHEAD:
+        if not self._paused or self._ahead > AHEAD or (self._stopped and not self._discarding):
             return False
         if not (self._discarding or self._slabs.may_grow or self._may_trickle):
             self._buffers.wait(self._resume)

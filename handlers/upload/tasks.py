@@ -18,6 +18,7 @@ def begin(name: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
     """
     task = asyncio.create_task(_supervise(name, work))
     task.add_done_callback(_retrieve)
+    task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step never began it
     return task
 
 

@@ -276,5 +276,6 @@ class Outsider:
         )
 
     def staged(self, at: str = "/upload") -> int:
-        """Bytes in staging."""
-        return sum(path.stat().st_size for path in (self.directory(at) / STAGING).rglob("*") if path.is_file())
+        """Bytes in staging, without the lock file, which has the service's clock."""
+        files = (path for path in (self.directory(at) / STAGING).rglob("*") if path.name != "lock")
+        return sum(path.stat().st_size for path in files if path.is_file())

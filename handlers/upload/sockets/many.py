@@ -91,10 +91,17 @@ class ManySocket:
                 await self._tell(message)
 
     async def _use_what_came(self) -> None:
-        """The service ends: what has arrived is used, and what the kernel still has, until nothing comes any more."""
+        """The service ends: what has arrived is used, and what the kernel still has, until nothing comes any more.
+
+        Nobody who goes on sending is waited for; but all that was received is used, however long the disk takes.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LAST_TURN
-        while loop.time() < deadline:
+        while True:
+            if loop.time() >= deadline:
+                self._connection.stream.stop()
+                if not self._incoming.waiting:
+                    return
             try:
                 async with asyncio.timeout(GRACE):
                     item = await self._incoming.rest()

@@ -114,11 +114,16 @@ class Socket:
     async def _use_what_came(self, grace: float) -> None:
         """Somebody else ends this session: what has arrived is kept all the same.
 
-        With a `grace` in seconds that is also what the kernel still has: until nothing comes for so long.
+        With a `grace` in seconds that is also what the kernel still has: until nothing comes for so long. Then all
+        that was received is used, however long the disk takes; whoever takes over does not wait for that.
         """
-        loop = asyncio.get_running_loop()
+        loop, stream = asyncio.get_running_loop(), self._connection.stream
         deadline = loop.time() + LAST_TURN
-        while self._session.receiving and loop.time() < deadline:
+        while self._session.receiving:
+            if loop.time() >= deadline:
+                stream.stop()
+                if not (grace and stream.waiting):
+                    return
             try:
                 await self._use(self._within(grace))
             except TimeoutError:

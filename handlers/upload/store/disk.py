@@ -206,8 +206,11 @@ class Disk:
         return True
 
     def writable(self, folder: Path) -> bool:
-        """Whether entries may be made in a folder."""
-        return self.call(os.access, folder, os.W_OK | os.X_OK, effective_ids=True)
+        """Whether entries may be made in a folder. Raises OSError where it is not there."""
+        if self.call(os.access, folder, os.W_OK | os.X_OK, effective_ids=True):
+            return True
+        self.lstat(folder)
+        return False
 
     def entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         """All that lies in a folder."""
