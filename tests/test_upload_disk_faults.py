@@ -127,8 +127,9 @@ class Case:
         offset = self.part.offset
         assert self.told <= self.part.durable <= offset <= self.sent
         assert known == (digest(DATA[:offset]) if offset else None)
-        self.sent = offset
+        self.sent, visible = offset, self.visible()
         await self.write(size - offset)
+        assert self.visible().items() <= visible.items(), "bytes were written to a file that has its final name"
         await self.publish()
         await self.part.detach()
         self.store.forget(self.key)

@@ -138,6 +138,7 @@ class Publisher:
                     return True
                 folder = place
         if not self._disk.writable(folder):
+            self._disk.lstat(folder)  # one that is gone is another matter: OSError
             raise not_permitted(name)
         try:
             found = self._disk.lstat(place / last)
