@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -105,7 +105,8 @@ Duration = Annotated[
 _PATH_SCHEMA = WithJsonSchema({"type": "string", "minLength": 1})
 
 Directory = Annotated[Path, BeforeValidator(_parse_path), _PATH_SCHEMA]
-"""A path of the file system, absolute once validated against the configuration's folder."""
+"""A path of the file system, absolute once validated against the configuration's folder. It belongs to one handler:
+that two have the same is an error."""
 
 File = Annotated[Path, BeforeValidator(_parse_file), _PATH_SCHEMA]
 """The same, of a file that exists."""
@@ -115,3 +116,10 @@ class HandlerOptions(BaseModel):
     """The base of a handler's section in config.yaml; unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+
+def directories(options: HandlerOptions) -> list[tuple[str, Path]]:
+    """The options that are a `Directory`, by their names."""
+    kind = get_args(Directory)[1]
+    fields = type(options).model_fields.items()
+    return [(name, getattr(options, name)) for name, field in fields if kind in field.metadata]

@@ -13,10 +13,11 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from jackfield.app import logs
+from jackfield.app import descriptors, logs
 from jackfield.app.config import Settings
-from jackfield.app.config.settings import TlsSettings
+from jackfield.app.config.settings import ServerSettings, TlsSettings
 from jackfield.app.cors import allow_origins
+from jackfield.app.descriptors import Exhaustion
 from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
@@ -24,6 +25,7 @@ from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures, small_bodies
 from jackfield.app.probes import PAGES, Probes
+from jackfield.app.tasks import periodically
 
 log = structlog.get_logger()
 
@@ -76,7 +78,7 @@ async def _harden_assets(request: web.Request, response: web.StreamResponse) -> 
 
 
 def _add(app: web.Application, dispatcher: Dispatcher, handler: Handler) -> None:
-    """Plug one handler in: its sockets, its plain routes, its page's files."""
+    """Add one handler: its sockets, its plain routes, its page's files."""
     entry = dispatcher.entry(handler)
     for path in handler.paths:
         app.router.add_get(handler.path + path, entry)
@@ -91,12 +93,16 @@ async def _lifespans(dispatcher: Dispatcher, handlers: list[Handler]) -> AsyncIt
     async with contextlib.AsyncExitStack() as stack:
         for handler in handlers:
             await stack.enter_async_context(handler.lifespan())
-        sweeper = asyncio.create_task(dispatcher.sweep())
+        background = [
+            asyncio.create_task(dispatcher.sweep()),
+            asyncio.create_task(periodically("descriptors", 1, Exhaustion().look)),
+        ]
         try:
             yield
         finally:
-            sweeper.cancel()
-            await asyncio.wait([sweeper])
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
 
 
 async def run(settings: Settings) -> int:
@@ -104,6 +110,7 @@ async def run(settings: Settings) -> int:
 
     Raises CannotStart where a port is taken or a handler cannot open what it needs.
     """
+    settings = _within_limits(settings)
     server = settings.server
     tls = _tls(server.tls)
     stop = asyncio.Event()
@@ -117,7 +124,7 @@ async def run(settings: Settings) -> int:
         await web.TCPSite(runner, server.host, server.port, backlog=1024, ssl_context=tls).start()
     except OSError as error:
         await runner.cleanup()
-        raise CannotStart(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}") from error
+        raise CannotStart(_cannot_listen(server, error)) from error
     gc.collect()
     # Modules and settings stay. Looking through them again and again took 6 % of the processor with 3,000 small files a
     # second, and each full collection, and whoever waited, 10 ms.
@@ -132,6 +139,17 @@ async def run(settings: Settings) -> int:
             await runner.cleanup()
     log.info("stopped")
     return 0
+
+
+def _within_limits(settings: Settings) -> Settings:
+    """The same, with no more sockets than there are descriptors for."""
+    room = descriptors.sockets_within(descriptors.raise_limit(), settings.server.max_connections)
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"max_connections": room})})
+
+
+def _cannot_listen(server: ServerSettings, error: OSError) -> str:
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # getaddrinfo's are below 0
+    return f"cannot listen on {server.host}:{server.port}: {why} (server.host, server.port or JACKFIELD_SERVER__PORT)"
 
 
 def _on_signals(stop: asyncio.Event) -> None:

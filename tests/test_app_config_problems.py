@@ -215,10 +215,20 @@ handlers:
 
 
 def test_a_value_given_to_two_sections_is_wrong_where_it_is_written(tmp_path: Path) -> None:
-    """A merged value stands in the line that has it."""
-    text = f"handlers:\n  a: &a {{\n   {ECHO},\n   times: 0 }}\n  b:\n    <<: *a\n    path: /b\n"
+    """What an alias repeats stands in the line that has it."""
+    use = "use: tests.support.plugs:Echo"
+    first = f"a: {{{use}, path: /a, greetings: &g {{x: 1}}}}"
+    text = f"handlers:\n  {first}\n  b: {{{use}, path: /b, greetings: *g}}\n"
     lines = [line.split(": expected")[0] for line in complaints(tmp_path, text)]
-    assert lines == ["config.yaml:4: handlers.a.times", "config.yaml:4: handlers.b.times"]
+    assert lines == ["config.yaml:2: handlers.a.greetings.x", "config.yaml:2: handlers.b.greetings.x"]
+
+
+def test_a_directory_belongs_to_one_handler(tmp_path: Path) -> None:
+    """Two handlers with the same one, however it is written, cannot both have it; `check` says so."""
+    use = "use: tests.support.plugs:Echo"
+    text = f"handlers:\n  a: {{{use}, path: /a, directory: in}}\n  b: {{{use}, path: /b, directory: ./x/../in/}}\n"
+    (found,) = complaints(tmp_path, text)
+    assert found == "config.yaml:3: handlers.b.directory: x/../in is the directory of handlers.a already"
 
 
 def test_options_that_contradict_each_other_are_wrong_where_their_section_is(tmp_path: Path) -> None:

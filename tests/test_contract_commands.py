@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 from datetime import datetime, timedelta
@@ -79,7 +80,11 @@ def test_ping_answers_every_round(service: Service, form: str) -> None:
     url = form.format(http=service.url, ws=service.url.replace("http", "ws", 1))
     done = jackfield("ping", url, folder=service.folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) >= 4, "three rounds and a summary"
+    first, second, third, summary = done.stdout.splitlines()
+    assert re.fullmatch(r"ping 1: answered; it came \d+\.\d ms after the connection was asked for", first)
+    assert re.fullmatch(r"ping 2: answered; it came \d+\.\d ms after ping 1", second)
+    assert third.endswith("ms after ping 2")
+    assert re.fullmatch(r"3 pings answered; ms between them: min \d+\.\d, mean \d+\.\d, max \d+\.\d", summary)
 
 
 def test_ping_leaves_after_its_count(service: Service) -> None:
@@ -87,6 +92,8 @@ def test_ping_leaves_after_its_count(service: Service) -> None:
     done = jackfield("ping", service.url + "/endless", "--count", "5", folder=service.folder)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 6, "five rounds and a summary"
+    once = jackfield("ping", service.url + "/endless", "--count", "1", folder=service.folder)
+    assert once.stdout.splitlines()[1:] == ["1 ping answered"]
 
 
 def test_ping_of_nobody_fails_in_one_line(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         said = _fails(tmp_path, configuration(server={"port": port}))
     assert str(port) in said
+    assert said.endswith("Address already in use (server.host, server.port or JACKFIELD_SERVER__PORT)\n")
 
 
 @pytest.mark.parametrize("directory", ["file/below", "file", "/proc/nowhere"])

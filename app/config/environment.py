@@ -1,10 +1,11 @@
 """The environment's settings: `JACKFIELD_SERVER__PORT=9000` is `server.port`, laid over the file's."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jackfield.app.config.problems import KeyPath, Place, Places, Problem
-from jackfield.app.config.settings import Settings
+from jackfield.app.config.settings import LoggingSettings, ServerSettings, Settings
 from jackfield.app.config.yamlfile import read_value
 
 PREFIX = "JACKFIELD_"
@@ -35,11 +36,27 @@ def override(tree: dict[str, Any], places: Places, environ: Mapping[str, str]) -
 def _check(name: str, path: tuple[str, ...], tree: dict[str, Any]) -> None:
     handlers = tree.get("handlers")
     if name != name.upper() or path[0] not in Settings.model_fields:
-        raise _NameRefusedError(_UNKNOWN)
+        meant = _meant(name, tree)
+        raise _NameRefusedError(f"{_UNKNOWN}; did you mean {meant}?" if meant else _UNKNOWN)
     if len(path) < (3 if path[0] == "handlers" else 2):
         raise _NameRefusedError("names a section; name one of its settings")
     if path[0] == "handlers" and not (isinstance(handlers, dict) and path[1] in handlers):
         raise _NameRefusedError("the configuration file has no such handler")
+
+
+def _meant(name: str, tree: dict[str, Any]) -> str | None:
+    """The variable that was meant where the `_` between two keys is not doubled; None where there is none."""
+    handlers = tree.get("handlers")
+    named = handlers if isinstance(handlers, dict) else {}
+    flat = re.sub("_+", "_", name.removeprefix(PREFIX).lower())
+    known: list[tuple[str, ...]] = [("server", key) for key in ServerSettings.model_fields]
+    known += [("logging", key) for key in LoggingSettings.model_fields]
+    known += [("handlers", handler, key) for handler in named for key in _rest(flat, f"handlers_{handler}_")]
+    return next((PREFIX + "__".join(path).upper() for path in known if "_".join(path) == flat), None)
+
+
+def _rest(text: str, prefix: str) -> list[str]:
+    return [text.removeprefix(prefix)] if text.startswith(prefix) else []
 
 
 def _put(tree: dict[str, Any], places: Places, path: tuple[str, ...], value: Any, place: Place) -> None:

@@ -22,6 +22,7 @@ from jackfield.app.config.settings import (
     TlsSettings,
 )
 from jackfield.app.handler import Handler
+from jackfield.app.options import directories
 
 __all__ = [
     "ConfigError", "HandlerSettings", "LoggingSettings", "Problem", "ServerSettings", "Settings",
@@ -79,13 +80,13 @@ def schema(settings: Settings) -> dict[str, Any]:
         )
         for name, handler in settings.handlers.items()
     }
-    models: tuple[type[BaseModel], ...] = (ServerSettings, LoggingSettings, Plug, *sections.values())
+    models: tuple[type[BaseModel], ...] = (ServerSettings, LoggingSettings, HandlerSection, *sections.values())
     refs, definitions = models_json_schema([(model, "validation") for model in models])
     handlers = {
         "type": "object",
         "propertyNames": {"pattern": HANDLER_NAME},
         "properties": {name: refs[model, "validation"] for name, model in sections.items()},
-        "additionalProperties": refs[Plug, "validation"],
+        "additionalProperties": refs[HandlerSection, "validation"],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -111,7 +112,7 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem("is not UTF-8", (), Place(str(path), line))]) from None
 
 
-class Plug(BaseModel):
+class HandlerSection(BaseModel):
     """What the service reads in every handler's section; the rest are the handler's own options."""
 
     model_config = ConfigDict(strict=True)
@@ -145,7 +146,9 @@ class _Builder:
         sections = {name: section for name, section in found if section is not None}
         self._check_paths(sections)
         handlers = [self._handler(name, section) for name, section in sections.items()]
-        return {handler.name: handler for handler in handlers if handler}
+        found_handlers = {handler.name: handler for handler in handlers if handler}
+        self._check_directories(found_handlers)
+        return found_handlers
 
     def _handler(self, name: Any, section: Mapping[Any, Any]) -> HandlerSettings | None:
         at = ("handlers", name)
@@ -153,15 +156,15 @@ class _Builder:
             self._wrong(at, "a handler's name is of small letters, digits and single '_', as in upload_2")
         if name == OWN_NAME:
             self._wrong(at, f"{name} is the service's own name")
-        plug = self._section(Plug, {key: section[key] for key in section if key in registry.RESERVED}, at)
+        own = self._section(HandlerSection, {key: section[key] for key in section if key in registry.RESERVED}, at)
         factory = self._resolve(section.get("use"), at)
         if factory is None:
             return None
         rest = {key: section[key] for key in section if key not in registry.RESERVED}
         options = self._section(factory.Options, rest, at)
-        if plug is None or options is None:
+        if own is None or options is None:
             return None
-        return HandlerSettings(name=name, use=plug.use, path=plug.path, factory=factory, options=options)
+        return HandlerSettings(name=name, use=own.use, path=own.path, factory=factory, options=options)
 
     def _resolve(self, use: Any, at: problems.KeyPath) -> type[Handler] | None:
         if not isinstance(use, str):
@@ -182,6 +185,15 @@ class _Builder:
                     ("handlers", second, "path"),
                     f"clashes with {taken} of handlers.{first}: a handler has all that is below its path",
                 )
+
+    def _check_directories(self, handlers: Mapping[str, HandlerSettings]) -> None:
+        """A directory belongs to one handler."""
+        owners: dict[Path, str] = {}
+        for handler in handlers.values():
+            for key, path in directories(handler.options):
+                owner = owners.setdefault(path.resolve(), handler.name)
+                if owner != handler.name:
+                    self._wrong(("handlers", handler.name, key), f"{path} is the directory of handlers.{owner} already")
 
     def _section(self, model: type[_Model], value: Any, at: problems.KeyPath) -> _Model | None:
         try:

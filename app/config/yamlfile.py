@@ -6,7 +6,7 @@ nodes that PyYAML composes.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -14,14 +14,12 @@ import yaml
 from jackfield.app.config.problems import KeyPath, Place, Places, Problem
 
 _TAG = "tag:yaml.org,2002:"
-_MERGE = _TAG + "merge"
 _CORE: list[tuple[str, str, Callable[[str], Any]]] = [
     ("null", r"~|null|Null|NULL|", lambda text: None),
     ("bool", r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
     ("int", r"[-+]?(?:0|[1-9][0-9]{0,30})", int),
     ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", float),
 ]
-_Nodes = tuple[yaml.Node, ...]
 _SCALARS: dict[str, Callable[[str], Any]] = {_TAG + name: make for name, _, make in _CORE}
 _SCALARS[_TAG + "str"] = str
 
@@ -37,7 +35,6 @@ class _Dumper(yaml.SafeDumper):
 for _name, _pattern, _ in _CORE:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
-_Loader.add_implicit_resolver(_MERGE, re.compile(r"<<\Z"), ["<"])
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -57,7 +54,7 @@ def read(text: str, source: str) -> tuple[Any, Places, list[Problem]]:
     reader = _Reader(source)
     try:
         node = _Loader(text).get_single_node()
-        return (None if node is None else reader.value(node, (), ())), reader.places, reader.problems
+        return (None if node is None else reader.value(node, ())), reader.places, reader.problems
     except yaml.reader.ReaderError as error:
         place = Place(source, text.count("\n", 0, error.position) + 1)
         return None, reader.places, [Problem("is not YAML: a character that may not stand in it", (), place)]
@@ -66,7 +63,7 @@ def read(text: str, source: str) -> tuple[Any, Places, list[Problem]]:
         place = Place(source, mark.line + 1 if mark else None)
         return None, reader.places, [Problem(f"is not YAML: {error.problem or error.context}", (), place)]
     except RecursionError:
-        return None, reader.places, [Problem("is nested too deeply", (), Place(source))]
+        return None, reader.places, [Problem("is nested too deeply, or contains itself", (), Place(source))]
 
 
 def read_value(text: str) -> Any:
@@ -96,48 +93,34 @@ class _Reader:
         self.places = Places({(): Place(source, 1)})
         self.problems: list[Problem] = []
 
-    def value(self, node: yaml.Node, path: KeyPath, within: _Nodes) -> Any:
-        """The value of a node; `within` are the nodes around it, which it must not contain."""
-        if any(node is outer for outer in within):
-            return self._wrong(node, path, "contains itself")
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        """The value of a node. Raises RecursionError where it contains itself."""
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-            return self._mapping(node, path, (*within, node))
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
-            return self._sequence(node, path, (*within, node))
+            return self._sequence(node, path)
         try:
             return _SCALARS[node.tag](node.value)
         except (KeyError, ValueError):
             return self._wrong(node, path, f"cannot be read as {node.tag.replace(_TAG, '!!')}")
 
-    def _sequence(self, node: yaml.SequenceNode, path: KeyPath, within: _Nodes) -> list[Any]:
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath) -> list[Any]:
         for index, item in enumerate(node.value):
             self.places.known[*path, index] = self._place(item)
-        return [self.value(item, (*path, index), within) for index, item in enumerate(node.value)]
+        return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath, within: _Nodes) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key, value, own in self._pairs(node, path, within):
+        for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
                 self._wrong(key, path, "a key must be text")
-            elif key.value not in result:
-                self.places.known[*path, key.value] = self._place(key)
-                result[key.value] = self.value(value, (*path, key.value), within)
-            elif own:
+            elif key.value in result:
                 first = self.places.known[*path, key.value].line
                 self._wrong(key, (*path, key.value), f"duplicate key, first in line {first}")
+            else:
+                self.places.known[*path, key.value] = self._place(key)
+                result[key.value] = self.value(value, (*path, key.value))
         return result
-
-    def _pairs(
-        self, node: yaml.MappingNode, path: KeyPath, within: _Nodes
-    ) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
-        """The keys of a mapping, then those it merges (`<<`), which do not replace its own."""
-        yield from ((key, value, True) for key, value in node.value if key.tag != _MERGE)
-        for merge, value in (pair for pair in node.value if pair[0].tag == _MERGE):
-            for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                if not isinstance(base, yaml.MappingNode) or any(base is outer for outer in within):
-                    self._wrong(merge, path, "cannot be merged")
-                    continue
-                yield from ((key, lent, False) for key, lent, _ in self._pairs(base, path, (*within, base)))
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self.source, node.start_mark.line + 1)

@@ -5,7 +5,7 @@ import asyncio
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -95,12 +95,19 @@ async def _print_rounds(url: str, limit: int | None, tls: ssl.SSLContext | bool)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=tls)) as session:
         async for answered in rounds(session, url, limit):
             seconds.append(answered.seconds)
+            since = "the connection was asked for" if answered.number == 1 else f"ping {answered.number - 1}"
             print(
-                f"ping {answered.number}: answered, {answered.seconds * 1000:.1f} ms after the one before", flush=True
+                f"ping {answered.number}: answered; it came {answered.seconds * 1000:.1f} ms after {since}", flush=True
             )
-    if seconds:
-        between = seconds[1:] or seconds
-        print(
-            f"{len(seconds)} rounds; ms between pings: min {min(between) * 1000:.1f}, "
-            f"mean {sum(between) / len(between) * 1000:.1f}, max {max(between) * 1000:.1f}"
-        )
+    print(_summary(seconds))
+
+
+def _summary(seconds: Sequence[float]) -> str:
+    """How many pings there were, and, from the second on, the time between them."""
+    between = [each * 1000 for each in seconds[1:]]
+    if not between:
+        return f"{len(seconds)} ping{'' if len(seconds) == 1 else 's'} answered"
+    return (
+        f"{len(seconds)} pings answered; ms between them: min {min(between):.1f}, "
+        f"mean {sum(between) / len(between):.1f}, max {max(between):.1f}"
+    )
