@@ -20,6 +20,7 @@ from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.metrics import Metrics
+from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.shared import Shared
@@ -161,7 +162,7 @@ class Dispatcher:
             limits = handler.max_text, handler.max_message
             source = Messages(request.protocol, transport, *limits, self._shared, deflate=bool(ws.compress))
         transport.set_protocol(source)
-        connection = Connection(request, ws, source, admitted)
+        connection = Connection(request, ws, source, admitted, self._shared.budget)
         if await came_early(request, ws):
             early = Close(errors.PROTOCOL_ERROR, "Data came before the handshake was answered")
             source.refuse(early)
@@ -174,7 +175,7 @@ class Dispatcher:
         self._metrics.connections.labels(handler.name).inc()
         try:
             if not await supervised("socket", partial(self._converse, connection, handler)):
-                connection.abort()  # a fault of ours in ending it
+                closing.abort(connection)  # a fault of ours in ending it
             if not ended.done():
                 ended.set_result(None)
         finally:
@@ -188,13 +189,22 @@ class Dispatcher:
         begun = asyncio.get_running_loop().time()
         self._opened(connection, handler)
         try:
-            await handler.serve(connection)
+            await self._serve(handler, connection)
         except (Exception, asyncio.CancelledError) as error:
             end = self._end(error, connection)
         else:
             end = connection.source.left or Close(errors.NORMAL, "done")
-        await connection.finish(end, self._last_words(handler, end))
+        await closing.finish(connection, end, self._last_words(handler, end))
         self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
+
+    async def _serve(self, handler: Handler, connection: Connection) -> None:
+        """The handler's conversation, which may be cancelled once the socket has ended."""
+        connection.patience = 2 * self._heartbeat
+        connection.serving = None if handler.outlives else asyncio.current_task()
+        try:
+            await handler.serve(connection)
+        finally:
+            connection.serving = None
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
@@ -223,6 +233,7 @@ class Dispatcher:
         self._log.info(
             "connection.closed", code=end.code, reason=end.reason, seconds=round(seconds, 3),
             received=connection.source.received, sent=connection.sent, **({"failure": code} if code else {}),
+            **({"dropped": connection.dropped} if connection.dropped else {}),
         )  # fmt: skip
 
     def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
@@ -258,11 +269,11 @@ class Dispatcher:
             source.heard = now
         silence = now - source.heard
         if silence >= 2 * self._heartbeat:
-            connection.abort()
+            closing.abort(connection)
             self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
         elif silence >= self._heartbeat and self._pinged.get(connection, 0) <= source.heard:
             self._pinged[connection] = now
-            await connection.ping()
+            await closing.ping(connection)
 
     # -- the end of the service
 
@@ -279,7 +290,7 @@ class Dispatcher:
             task.cancel()
         await self._wait(limit * 0.2)
         for connection, life in list(self._lives.items()):
-            connection.abort()
+            closing.abort(connection)
             life.cancel()
         await self._wait(limit * 0.1)
 

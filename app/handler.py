@@ -19,12 +19,13 @@ from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnec
 from jackfield.app.options import Directory, Duration, HandlerOptions, Size
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
+from jackfield.app.socket.outbox import Outbox
 from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Size", "periodically", "supervised",
+    "Handler", "HandlerOptions", "Kind", "Outbox", "Size", "periodically", "supervised",
 ]  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class Handler:
     compress: ClassVar[bool] = False  # negotiate permessage-deflate
     request_headers: ClassVar[tuple[str, ...]] = ()  # that pages of allowed origins may send to its routes
     exposed_headers: ClassVar[tuple[str, ...]] = ()  # of its answers, that they may read
+    outlives: ClassVar[bool] = False  # `serve` is not cancelled when its client has left: it hears of that by itself
     buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
 
     def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:

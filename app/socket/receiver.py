@@ -58,7 +58,8 @@ class Receiver(asyncio.BaseProtocol):
     __slots__ = (
         "_ahead", "_at", "_behind", "_budget", "_control", "_counted", "_discarding", "_empty", "_end", "_frame",
         "_inner", "_items", "_kept", "_left", "_loop", "_max_text", "_message", "_paused", "_pings", "_resting",
-        "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "eof", "heard", "lost", "on_pings", "received",
+        "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "eof", "heard", "lost", "on_backlog", "on_end",
+        "on_pings", "received",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, shared: Shared) -> None:
@@ -67,6 +68,8 @@ class Receiver(asyncio.BaseProtocol):
         self._max_text = max_text
         self._loop = asyncio.get_running_loop()
         self.on_pings: Callable[[list[bytes]], None] = _ignore
+        self.on_end: Callable[[], None] = _nothing
+        self.on_backlog: Callable[[], None] = _nothing
         self.heard = self._loop.time()
         self.received = 0
         self.eof = False
@@ -107,6 +110,16 @@ class Receiver(asyncio.BaseProtocol):
     def paused(self) -> bool:
         """Whether the socket is not read now."""
         return self._paused
+
+    @property
+    def queued(self) -> bool:
+        """Whether there is something that could be taken at once."""
+        return bool(self._items)
+
+    @property
+    def end(self) -> Close | Disconnected | None:
+        """How the peer ended the socket; raised to the handler behind all that came before."""
+        return self._end
 
     @property
     def left(self) -> Disconnected | None:
@@ -162,18 +175,22 @@ class Receiver(asyncio.BaseProtocol):
         self._keep(b"", 0)
         self._finish(Disconnected(ABNORMAL, clean=False))
         self._inner.connection_lost(exc)
+        self.on_backlog()
 
     def pause_writing(self) -> None:
-        """Writing is aiohttp's."""
+        """Writing is aiohttp's; what waits to be read is counted."""
         self._inner.pause_writing()
+        self.on_backlog()
 
     def resume_writing(self) -> None:
-        """Writing is aiohttp's."""
+        """See `pause_writing`."""
         self._inner.resume_writing()
+        self.on_backlog()
 
     def _finish(self, end: Close | Disconnected) -> None:
         if self._end is None:
             self._end = end
+            self.on_end()
         self.wake()
 
     # -- turns
@@ -399,3 +416,7 @@ class Receiver(asyncio.BaseProtocol):
 
 def _ignore(_: list[bytes]) -> None:
     """Nobody answers yet."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

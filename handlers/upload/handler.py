@@ -38,6 +38,7 @@ class Upload(Handler):
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
     exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
+    outlives = True  # what has arrived is stored, whatever becomes of the socket
     options: UploadOptions
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
