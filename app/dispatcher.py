@@ -42,6 +42,11 @@ def draining() -> Failure:
     return Failure(errors.DRAINING, "The service restarts; come back.")
 
 
+_NO_LIMIT: Final = 2**62
+"""Bytes after which aiohttp would wait for a slow reader. All who wait share one future there: the first that is
+cancelled would cancel the others. So `Connection` waits by itself."""
+
+
 class Dispatcher:
     """Admits sockets to handlers, keeps count of them, and ends them when the service ends."""
 
@@ -150,7 +155,9 @@ class Dispatcher:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols)
-        ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress)
+        ws = web.WebSocketResponse(
+            protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress, writer_limit=_NO_LIMIT
+        )
         await ws.prepare(request)
         transport = request.transport
         if transport is None:
@@ -241,6 +248,7 @@ class Dispatcher:
         self._metrics.closes.labels(name, str(end.code)).inc()
         self._metrics.received.labels(name).inc(connection.source.received)
         self._metrics.sent.labels(name).inc(connection.sent)
+        self._metrics.dropped.labels(name).inc(connection.dropped)
         self._metrics.seconds.labels(name).observe(seconds)
 
     # -- liveness: one task for all sockets

@@ -18,7 +18,7 @@ from jackfield.app.socket.stream import Batch, Stream
 
 SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
 GRACE: Final = 0.5  # seconds that a handler may be busy with something else once its socket has ended
-_BUFFER: Final = 16 * 1024  # bytes that the transport holds for a peer; who has less can be written to at once
+_BUFFER: Final = 16 * 1024  # bytes that may wait to be read and are not counted; beyond them pings are not answered
 _BURST: Final = 32  # messages that a handler may take in a row before others have their turn
 
 _T = TypeVar("_T")
@@ -68,7 +68,7 @@ class Connection(Generic[Admitted]):
         self._shields = 0
         self._checking = False  # whether the handler ends is being watched
         self._budget = budget
-        self._queued = 0  # bytes in outboxes
+        self._queued = 0  # bytes that outboxes and the handler hold
 
     @property
     def remote(self) -> str | None:
@@ -140,7 +140,7 @@ class Connection(Generic[Admitted]):
         if self._taken % _BURST == 0:
             await asyncio.sleep(0)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Messages, text or binary, until the peer leaves with a Close frame."""
         while True:
             try:
@@ -256,8 +256,40 @@ class Connection(Generic[Admitted]):
         if self._interruption is not None and self._told is None:
             self._told = asyncio.current_task()
             raise self._interruption
-        if not self._write(message):
-            await self._send(message)
+        if not self._open:
+            raise Disconnected(ABNORMAL, clean=False)
+        await self._send(message)
+
+    async def _send(self, message: str | bytes) -> None:
+        if not self._linked:
+            raise Disconnected(ABNORMAL, clean=False)
+        if self._ws.compress:
+            await self._compress(message)
+        else:
+            self._write([message])
+        if self.source.congested:
+            await self._decongested()
+
+    async def _decongested(self) -> None:
+        """The time limit of a send."""
+        try:
+            async with asyncio.timeout(SEND_LIMIT):
+                while self.source.congested:
+                    await self.source.writable()
+        except TimeoutError:
+            self.transport.abort()
+            raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
+        if self.lost:
+            raise Disconnected(ABNORMAL, clean=False)
+
+    async def _compress(self, message: str | bytes) -> None:
+        payload, kind = (message.encode(), WSMsgType.TEXT) if isinstance(message, str) else (message, WSMsgType.BINARY)
+        self.sent += len(payload)
+        try:
+            await self._ws.send_frame(payload, kind)
+        except ConnectionError:
+            raise Disconnected(ABNORMAL, clean=False) from None
+        self._count()
 
     async def offer(self, message: str | bytes) -> bool:
         """Send a message if that is possible at once; whether it was. Never waits, never raises.
@@ -268,26 +300,26 @@ class Connection(Generic[Admitted]):
 
     def offer_all(self, messages: Sequence[str | bytes]) -> bool:
         """The same for several, with one write: it costs a reader that is awake as much as one message does."""
-        if not self._writable or self.backlog:
+        if not (self._open and self._linked) or self.backlog:
             return False
-        self._write_frames(messages)
+        self._write(messages)
         return True
+
+    async def drained(self) -> bool:
+        """Wait until the kernel has taken all that was sent. False where nothing can be sent any more."""
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits(0)  # `resume_writing` is called when nothing is left
+        while self.backlog and not self.transport.is_closing():
+            await self.source.writable()
+        return self._open and self._linked
 
     @property
-    def _writable(self) -> bool:
-        return self._open and not self._ws.closed and not self.transport.is_closing()
+    def _linked(self) -> bool:
+        """Whether a message may still be written: nothing may follow a Close frame."""
+        return not self._ws.closed and not self.transport.is_closing()
 
-    def _write(self, message: str | bytes) -> bool:
-        """Write a short message that the transport has room for; False where it has to go the long way.
-
-        aiohttp writes whole frames as well, so none stands inside another. Its own way to here costs 3 µs.
-        """
-        if len(message) > _BUFFER or self._ws.compress or self.backlog > _BUFFER or not self._writable:
-            return False
-        self._write_frames([message])
-        return True
-
-    def _write_frames(self, messages: Sequence[str | bytes]) -> None:
+    def _write(self, messages: Sequence[str | bytes]) -> None:
+        """Each is a frame, all of them are one write. aiohttp would take 3 µs more for one."""
         size = 0
         frames = []
         for message in messages:
@@ -299,26 +331,10 @@ class Connection(Generic[Admitted]):
         if size > _BUFFER:
             self._count()
 
-    async def _send(self, message: str | bytes) -> None:
-        """aiohttp's way: it compresses, and waits for a peer that is slow to read."""
-        payload = message.encode() if isinstance(message, str) else message
-        self.sent += len(payload)
-        self._count(len(payload))
-        try:
-            async with asyncio.timeout(SEND_LIMIT):
-                await self._ws.send_frame(payload, WSMsgType.TEXT if isinstance(message, str) else WSMsgType.BINARY)
-        except TimeoutError:
-            self.transport.abort()
-            raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
-        except ConnectionError:
-            raise Disconnected(ABNORMAL, clean=False) from None
-        finally:
-            self._count()
-
     def _pong(self, payloads: list[bytes]) -> None:
         """Answer pings before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
         answers = b"".join(whole_frame(PONG, payload) for payload in payloads)
-        if self._writable and self.backlog + len(answers) <= _BUFFER:
+        if self._linked and self.backlog + len(answers) <= _BUFFER:
             self.transport.write(answers)
 
     # -- what waits to be read
@@ -327,14 +343,14 @@ class Connection(Generic[Admitted]):
         """A queue of at most `limit` bytes for messages to this socket: see `Outbox`."""
         return Outbox(self, limit, full)
 
-    def queue(self, size: int) -> None:
-        """An outbox holds so many bytes more, or fewer."""
+    def count_unsent(self, size: int) -> None:
+        """The handler, or an outbox, holds so many bytes more for the peer, or fewer: the budget is to know."""
         self._queued += size
         self._count()
 
-    def _count(self, coming: int = 0) -> None:
+    def _count(self) -> None:
         """Tell the budget what waits to be read by the peer."""
-        self._budget.hold(self, self._queued + self.backlog + coming)
+        self._budget.hold(self, self._queued + self.backlog)
 
     def overdrawn(self) -> None:
         """See `Holder`: who does not read would not read a Close frame either."""

@@ -21,7 +21,7 @@ class Receiver(Protocol):
     def interrupt(self, reason: Close | Disconnected) -> None:
         """End the socket."""
 
-    def queue(self, size: int) -> None:
+    def count_unsent(self, size: int) -> None:
         """So many bytes more wait for it here, or fewer."""
 
 
@@ -91,7 +91,7 @@ class Outbox:
 
     def _hold(self, size: int) -> None:
         self._size += size
-        self._connection.queue(size)
+        self._connection.count_unsent(size)
 
     # -- sending
 
