@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 import jackfield.app.socket.closing
+import jackfield.app.socket.connection
 import jackfield.handlers.upload.sockets.answers as answers_module
 from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
