@@ -235,3 +235,23 @@ async def test_sent_counts_bytes(jackfield_server: JackfieldServer) -> None:
     async with raw(service, "/scripted") as opened:
         await opened.ended()
     assert counts == [9, 40_009, 40_012]
+
+
+async def test_what_a_handler_holds_for_a_peer_counts(jackfield_server: JackfieldServer) -> None:
+    """Answers that a handler keeps back count with those of all sockets until it has ended."""
+    service = await jackfield_server(sections("scripted"))
+    scripted, budget = service.handlers["scripted"], service.app[DISPATCHER]._shared.budget
+    assert isinstance(scripted, handlers.Scripted)
+    held: list[int] = []
+
+    async def serve(connection: Connection) -> None:
+        connection.count_unsent(MIB)
+        held.append(budget.used)
+        connection.count_unsent(-MIB // 2)
+        held.append(budget.used)
+
+    scripted.script = serve
+    async with raw(service, "/scripted") as opened:
+        await opened.ended()
+    assert held == [MIB, MIB // 2]
+    assert budget.used == 0

@@ -15,6 +15,7 @@ CLOSE_LIMIT = 5.0  # seconds to wait for the peer's half of the closing handshak
 async def finish(connection: Connection[Any], end: Close | Disconnected, last_words: str | None) -> None:
     """Close as `end` says, after the last words where there are any, and wait a little for the peer."""
     connection.source.discard()
+    connection.forget_unsent()
     connection._open = False  # what a task of the handler still sends must not follow our Close frame
     if isinstance(end, Disconnected):
         if end.code == ABNORMAL:

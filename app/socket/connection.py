@@ -348,6 +348,10 @@ class Connection(Generic[Admitted]):
         self._queued += size
         self._count()
 
+    def forget_unsent(self) -> None:
+        """The handler is done: what it held is gone with it."""
+        self.count_unsent(-self._queued)
+
     def _count(self) -> None:
         """Tell the budget what waits to be read by the peer."""
         self._budget.hold(self, self._queued + self.backlog)
