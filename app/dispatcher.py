@@ -20,6 +20,7 @@ from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.metrics import Metrics
+from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.shared import Shared
@@ -39,6 +40,11 @@ PAGE_HEADERS: Final = {
 def draining() -> Failure:
     """A new one for each: what is raised keeps its traceback, and all that this holds."""
     return Failure(errors.DRAINING, "The service restarts; come back.")
+
+
+_NO_LIMIT: Final = 2**62
+"""Bytes after which aiohttp would wait for a slow reader. All who wait share one future there: the first that is
+cancelled would cancel the others. So `Connection` waits by itself."""
 
 
 class Dispatcher:
@@ -149,7 +155,9 @@ class Dispatcher:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols)
-        ws = web.WebSocketResponse(protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress)
+        ws = web.WebSocketResponse(
+            protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress, writer_limit=_NO_LIMIT
+        )
         await ws.prepare(request)
         transport = request.transport
         if transport is None:
@@ -161,7 +169,7 @@ class Dispatcher:
             limits = handler.max_text, handler.max_message
             source = Messages(request.protocol, transport, *limits, self._shared, deflate=bool(ws.compress))
         transport.set_protocol(source)
-        connection = Connection(request, ws, source, admitted)
+        connection = Connection(request, ws, source, admitted, self._shared.budget)
         if await came_early(request, ws):
             early = Close(errors.PROTOCOL_ERROR, "Data came before the handshake was answered")
             source.refuse(early)
@@ -174,7 +182,7 @@ class Dispatcher:
         self._metrics.connections.labels(handler.name).inc()
         try:
             if not await supervised("socket", partial(self._converse, connection, handler)):
-                connection.abort()  # a fault of ours in ending it
+                closing.abort(connection)  # a fault of ours in ending it
             if not ended.done():
                 ended.set_result(None)
         finally:
@@ -188,13 +196,22 @@ class Dispatcher:
         begun = asyncio.get_running_loop().time()
         self._opened(connection, handler)
         try:
-            await handler.serve(connection)
+            await self._serve(handler, connection)
         except (Exception, asyncio.CancelledError) as error:
             end = self._end(error, connection)
         else:
             end = connection.source.left or Close(errors.NORMAL, "done")
-        await connection.finish(end, self._last_words(handler, end))
+        await closing.finish(connection, end, self._last_words(handler, end))
         self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
+
+    async def _serve(self, handler: Handler, connection: Connection) -> None:
+        """The handler's conversation, which may be cancelled once the socket has ended."""
+        connection.patience = 2 * self._heartbeat
+        connection.serving = None if handler.outlives else asyncio.current_task()
+        try:
+            await handler.serve(connection)
+        finally:
+            connection.serving = None
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
@@ -223,6 +240,7 @@ class Dispatcher:
         self._log.info(
             "connection.closed", code=end.code, reason=end.reason, seconds=round(seconds, 3),
             received=connection.source.received, sent=connection.sent, **({"failure": code} if code else {}),
+            **({"dropped": connection.dropped} if connection.dropped else {}),
         )  # fmt: skip
 
     def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
@@ -230,6 +248,7 @@ class Dispatcher:
         self._metrics.closes.labels(name, str(end.code)).inc()
         self._metrics.received.labels(name).inc(connection.source.received)
         self._metrics.sent.labels(name).inc(connection.sent)
+        self._metrics.dropped.labels(name).inc(connection.dropped)
         self._metrics.seconds.labels(name).observe(seconds)
 
     # -- liveness: one task for all sockets
@@ -258,11 +277,11 @@ class Dispatcher:
             source.heard = now
         silence = now - source.heard
         if silence >= 2 * self._heartbeat:
-            connection.abort()
+            closing.abort(connection)
             self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
         elif silence >= self._heartbeat and self._pinged.get(connection, 0) <= source.heard:
             self._pinged[connection] = now
-            await connection.ping()
+            await closing.ping(connection)
 
     # -- the end of the service
 
@@ -279,7 +298,7 @@ class Dispatcher:
             task.cancel()
         await self._wait(limit * 0.2)
         for connection, life in list(self._lives.items()):
-            connection.abort()
+            closing.abort(connection)
             life.cancel()
         await self._wait(limit * 0.1)
 

@@ -9,32 +9,38 @@ anything else is a fault of ours (1011).
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, get_args
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from typing_extensions import TypeVar
 
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from jackfield.app.options import Directory, Duration, HandlerOptions, Size
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
+from jackfield.app.socket.outbox import Outbox
 from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Size", "periodically", "supervised",
+    "Handler", "HandlerOptions", "Kind", "Outbox", "Size", "periodically", "supervised",
 ]  # fmt: skip
 
 
 _UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}  # the two belong together: RFC 9110, 7.8
+OptionsT = TypeVar("OptionsT", bound=HandlerOptions, covariant=True, default=HandlerOptions)
 
 
-class Handler:
-    """Serves the sockets on one path. Only `serve` must be written."""
+class Handler(Generic[OptionsT]):
+    """Serves the sockets on one path. Only `serve` must be written.
 
-    Options: ClassVar[type[HandlerOptions]] = HandlerOptions  # its section of config.yaml
+    `class Echo(Handler[EchoOptions])` has options of its own, and a type checker knows them.
+    """
+
+    Options: ClassVar[type[HandlerOptions]] = HandlerOptions  # its section of config.yaml: what stands in the brackets
     paths: ClassVar[tuple[str, ...]] = ("",)  # its sockets, below its path: ("", "/{token}")
     subprotocols: ClassVar[tuple[str, ...]] = ()  # agreed to when a client offers one of them
     page: ClassVar[Path | None] = None  # a folder with index.html and what it needs
@@ -43,12 +49,20 @@ class Handler:
     compress: ClassVar[bool] = False  # negotiate permessage-deflate
     request_headers: ClassVar[tuple[str, ...]] = ()  # that pages of allowed origins may send to its routes
     exposed_headers: ClassVar[tuple[str, ...]] = ()  # of its answers, that they may read
+    outlives: ClassVar[bool] = False  # `serve` is not cancelled when its client has left: it hears of that by itself
     buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
 
-    def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, HandlerOptions):
+                    cls.Options = argument
+
+    def __init__(self, name: str, path: str, options: OptionsT, registry: CollectorRegistry) -> None:
         self.name = name
         self.path = path
-        self.options = options  # an instance of Options, validated
+        self.options = options  # its section of config.yaml, validated
         self.registry = registry  # where the handler's own metrics go
         self.log = structlog.get_logger(handler=name)
 

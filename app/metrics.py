@@ -25,6 +25,9 @@ class Metrics:
         )
         self.received = Counter("jackfield_received_bytes", "Bytes received on sockets", ["handler"], registry=registry)
         self.sent = Counter("jackfield_sent_bytes", "Bytes of messages sent on sockets", ["handler"], registry=registry)
+        self.dropped = Counter(
+            "jackfield_dropped_messages", "Messages that outboxes dropped", ["handler"], registry=registry
+        )
         self.refusals = Counter(
             "jackfield_refusals", "Requests refused, upgrades among them, by code word", ["code"], registry=registry
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from benchmarks.payload import Payload
 from benchmarks.processes import Server, free_port, running
 
 COMMAND: Final = Path(sys.executable).with_name("jackfield")
+EXAMPLE: Final = Path(__file__).parent.parent / "docs/examples/echo/echo.py"
 NOTHING: Final = "neither verifies nor syncs"
 
 Command = Callable[[Path, int], Sequence[str | Path]]
@@ -52,9 +54,11 @@ def jackfield(name: str = "Jackfield", *, tls: tuple[Path, Path] | None = None, 
         server: dict[str, Any] = {"port": port}
         if tls is not None:
             server["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
+        shutil.copy(EXAMPLE, files.parent)
         handlers = {
             "pingpong": {"use": "pingpong", "path": "/pingpong", **pingpong},
             "upload": {"use": "upload", "path": "/upload", "directory": str(files)},
+            "echo": {"use": "echo:Echo", "path": "/echo"},
         }
         config.write_text(yaml.safe_dump({"server": server, "handlers": handlers}), encoding="utf-8")
         return [COMMAND, "serve", "--config", config]

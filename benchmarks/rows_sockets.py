@@ -1,9 +1,11 @@
 """The rows of sockets that carry little: how quick they are, alone and beside uploads, and what they weigh."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ from benchmarks.bench import OURS, Bench
 from benchmarks.contenders import ECHO, NAIVE, Contender, jackfield
 from benchmarks.measure import Crowd, Sample, check
 from benchmarks.memory import settle
+from benchmarks.neighbour import KINDS, PLACES
 from benchmarks.payload import GIB, KIB, MIB
 from benchmarks.processes import Server
 from benchmarks.rows import Entry, Goal, Row
@@ -104,6 +107,54 @@ def _beside(bench: Bench, contender: Contender, server: Server) -> Sample:
         transfer.close()
         check(server.folder / "files" / transfer.stored, payload)
     return {**sample, UPLOADS: 8 * payload.size / GIB / seconds}
+
+
+def neighbours(bench: Bench) -> Row:
+    """Whether a ping waits beside one socket that sends frames as small as they can be, at each place in turn."""
+    alone = "nobody"
+
+    def entry(kind: str) -> Entry:
+        def run() -> Sample:
+            with bench.serving(jackfield(**_PINGPONG)) as server:
+                places = PLACES if kind != alone else PLACES[:1]
+                samples = [_pinged_beside(server, kind, place, bench.scale.ping_seconds / 4) for place in places]
+                return {metric: max(sample[metric] for sample in samples) for metric in (P50, P99, WORST)}
+
+        return Entry(kind, run, "the worst of four places" if kind != alone else "ping and pong")
+
+    def _pinged_beside(server: Server, kind: str, place: str, seconds: float) -> Sample:
+        with contextlib.ExitStack() as stack:
+            if kind != alone:
+                stack.enter_context(_neighbour(server, kind, place))
+            pings = Pings(server, "/pingpong", 10, 0.05)
+            pings.begin()
+            time.sleep(seconds)
+            return pings.end()
+
+    return Row(
+        "neighbours", "The others' ping beside each kind of bad neighbour", (P50, P99, WORST),
+        [entry(kind) for kind in (alone, *KINDS)],
+        [goal for kind in KINDS for goal in (Goal(kind, P50, at_most=20), Goal(kind, WORST, at_most=200))],
+        bench.scale.few_rounds,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _neighbour(server: Server, kind: str, place: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.neighbour", str(server.port), place, kind],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != b"ready\n":
+            raise ConnectionError("the neighbour could not connect")
+        yield
+        if process.poll() is not None:
+            raise ConnectionError("the neighbour could not go on")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def idle(bench: Bench) -> Row:

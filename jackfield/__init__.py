@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Handler,
         HandlerOptions,
         Kind,
+        Outbox,
         Size,
     )
     from jackfield.handlers.upload.client import (
@@ -35,7 +36,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration",
-            "Failure", "Handler", "HandlerOptions", "Kind", "Size",
+            "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Size",
         ),
         _HANDLER,
     ),
@@ -43,8 +44,8 @@ _HOMES = {
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Progress", "Receipt", "Size", "UploadError", "upload", "upload_many",
-    "upload_stream",
+    "Handler", "HandlerOptions", "Kind", "Outbox", "Progress", "Receipt", "Size", "UploadError", "upload",
+    "upload_many", "upload_stream",
 ]  # fmt: skip
 
 

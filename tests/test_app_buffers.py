@@ -139,8 +139,8 @@ async def test_memory_that_nothing_came_for_is_given_back() -> None:
 
 
 async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
-    """Of a hundred sockets whose peers send without end, no more fill slabs at a time than there is plenty for, each of
-    them a batch; and all get on."""
+    """Of a hundred sockets whose peers send without end, no more fill slabs at a time than the soft limit
+    allows, each of them a batch; and all get on."""
     buffers = Buffers(1024 * SLAB_SIZE)
     peers = [Peer(buffers, bytes(6 * SLAB_SIZE)) for _ in range(100)]
     batches: list[int] = []

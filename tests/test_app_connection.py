@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+import jackfield.app.socket.closing
 import jackfield.app.socket.connection
 from jackfield.app.errors import BAD_MESSAGE, Close, Disconnected, Failure
 from jackfield.app.service import DISPATCHER
@@ -250,7 +251,7 @@ async def test_an_offer_never_waits(jackfield_server: JackfieldServer) -> None:
         await eventually(lambda: asyncio.sleep(0, connection.backlog > 0))
         offers.append(await connection.offer("second"))
         filling.cancel()
-        connection.abort()
+        connection.transport.abort()
         await asyncio.wait([filling])
         with pytest.raises(Disconnected):
             await connection.receive()
@@ -266,7 +267,7 @@ async def test_closing_does_not_wait_for_a_peer_that_does_not_answer(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After our Close frame the peer has so long for its own; then the link is cut."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "CLOSE_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.closing, "CLOSE_LIMIT", 0.2)
 
     async def serve(connection: Connection) -> None:
         raise Close(1000, "done")

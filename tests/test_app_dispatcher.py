@@ -277,7 +277,7 @@ async def test_after_the_upgrade_nothing_is_answered_as_http(
         raise fault
 
     service = await jackfield_server(SECTIONS)
-    target = f"Connection.{where}" if where == "finish" else where
+    target = f"closing.{where}" if where == "finish" else where
     monkeypatch.setattr(f"jackfield.app.dispatcher.{target}", broken)
     with capture_logs() as log:
         opened = await RawSocket.connect(service.port)

@@ -10,6 +10,7 @@ import jackfield.app.socket.buffers
 import jackfield.app.socket.slabs
 from jackfield.app.errors import Failure
 from jackfield.app.handler import Buffers
+from jackfield.app.service import DISPATCHER
 from jackfield.app.socket.buffers import SLAB
 from jackfield.app.socket.shared import UNCOUNTED, Budget, Shared
 from jackfield.app.socket.stream import Batch
@@ -17,7 +18,7 @@ from jackfield.testing import JackfieldServer
 from tests.support import handlers
 from tests.support.handlers import MIB, Connection, raw, sections
 from tests.support.outsider import digest, eventually
-from tests.support.rawsocket import Opcode, frame, header
+from tests.support.rawsocket import Opcode, RawSocket, frame, header
 from tests.support.wire import Wire
 
 # -- slabs
@@ -189,3 +190,68 @@ async def test_a_batch_may_be_released_twice() -> None:
     theirs = await stream.next()
     assert isinstance(theirs, Batch)
     assert b"".join(theirs.views) == b"theirs"
+
+
+async def test_answers_that_nobody_reads_are_bounded_in_sum(jackfield_server: JackfieldServer) -> None:
+    """What was sent to peers that do not read counts too: the one that holds the most is cut."""
+    service = await jackfield_server(sections("scripted", "echo"))
+    scripted, dispatcher = service.handlers["scripted"], service.app[DISPATCHER]
+    assert isinstance(scripted, handlers.Scripted)
+    dispatcher._shared.budget = budget = Budget(40 * MIB)
+
+    async def serve(connection: Connection) -> None:
+        await connection.send(bytes(15 * MIB))
+
+    scripted.script = serve
+    async with AsyncExitStack() as stack:
+        deaf = []
+        for _ in range(5):
+            opened = await RawSocket.connect(service.port, receive_buffer=4096)
+            stack.push_async_callback(opened.dispose)
+            deaf.append(await opened.upgrade("/scripted"))
+        await eventually(lambda: asyncio.sleep(0, budget.used > 0))
+        await eventually(lambda: asyncio.sleep(0, budget.used <= 40 * MIB and len(dispatcher._lives) < 5))
+        good = await stack.enter_async_context(raw(service, "/echo"))
+        await good.binary(bytes(MIB))
+        assert await good.next() == bytes(MIB)
+    await eventually(lambda: asyncio.sleep(0, budget.used == 0))
+
+
+async def test_sent_counts_bytes(jackfield_server: JackfieldServer) -> None:
+    """`Connection.sent` counts what goes over the wire as payload, not characters."""
+    service = await jackfield_server(sections("scripted"))
+    scripted = service.handlers["scripted"]
+    assert isinstance(scripted, handlers.Scripted)
+    counts: list[int] = []
+
+    async def serve(connection: Connection) -> None:
+        for text in ("ä€😀", "ä" * 20_000):
+            await connection.send(text)
+            counts.append(connection.sent)
+        await connection.offer("€")
+        counts.append(connection.sent)
+
+    scripted.script = serve
+    async with raw(service, "/scripted") as opened:
+        await opened.ended()
+    assert counts == [9, 40_009, 40_012]
+
+
+async def test_what_a_handler_holds_for_a_peer_counts(jackfield_server: JackfieldServer) -> None:
+    """Answers that a handler keeps back count with those of all sockets until it has ended."""
+    service = await jackfield_server(sections("scripted"))
+    scripted, budget = service.handlers["scripted"], service.app[DISPATCHER]._shared.budget
+    assert isinstance(scripted, handlers.Scripted)
+    held: list[int] = []
+
+    async def serve(connection: Connection) -> None:
+        connection.count_unsent(MIB)
+        held.append(budget.used)
+        connection.count_unsent(-MIB // 2)
+        held.append(budget.used)
+
+    scripted.script = serve
+    async with raw(service, "/scripted") as opened:
+        await opened.ended()
+    assert held == [MIB, MIB // 2]
+    assert budget.used == 0

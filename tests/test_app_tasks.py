@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from jackfield.app import tasks
 from jackfield.app.handler import periodically, supervised
 from jackfield.app.service import DISPATCHER
+from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.testing import JackfieldServer
 from tests.support.handlers import raw, sections
@@ -100,14 +101,14 @@ async def test_the_sweep_of_liveness_outlives_a_fault(
     """One socket at which the sweep fails is counted; the others are pinged all the same, again and again."""
     async with _swept(0.1, jackfield_server) as (service, (first, second)):
         broken = next(iter(service.app[DISPATCHER]._lives))
-        whole = Connection.ping
+        whole = closing.ping
 
         async def ping(connection: Connection) -> None:
             if connection is broken:
                 raise RuntimeError("a bug")
             await whole(connection)
 
-        monkeypatch.setattr(Connection, "ping", ping)
+        monkeypatch.setattr(closing, "ping", ping)
         before = counted("liveness")
         await second.frame()
         await first.ended()  # cut after two heartbeats like everybody: the fault did not stop the sweeping

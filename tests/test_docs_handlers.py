@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.documents import blocks
 from tests.support.outsider import Outsider, content, eventually
-from tests.support.rawsocket import Closed, Refusal
+from tests.support.rawsocket import Closed, RawSocket, Refusal
 from tests.support.service import PATIENCE, Service, jackfield, running_service
 
 PAGE = "docs/handlers.md"
@@ -38,6 +38,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "shop": {"use": "errors_of_mine:Shop", "path": "/shop"},
         "rooms": {"use": "rooms:Rooms", "path": "/rooms"},
         "digest": {"use": "digest:Digest", "path": "/digest"},
+        "ticker": {"use": "ticker:Ticker", "path": "/ticker"},
     }
     with running_service(folder, **handlers) as running:
         yield running
@@ -97,6 +98,36 @@ async def listed(client: Outsider, people: int) -> None:
         return bool((await client.get("/rooms")).json() == {"lobby": people})
 
     await eventually(is_so)
+
+
+async def test_a_room_loses_nothing_in_silence(client: Outsider) -> None:
+    """A listener that does not read is closed 1013 behind all it has heard without a gap; one that reads hears all."""
+    speaker, reader = await client.connect("/rooms/lobby"), await client.connect("/rooms/lobby")
+    deaf = await RawSocket.connect(client.service.port, receive_buffer=4096)
+    await deaf.upgrade("/rooms/lobby")
+    await listed(client, 3)
+    count = 20_000
+
+    for begin in range(0, count, 100):
+        for number in range(begin, begin + 100):
+            await speaker.text(f"{number:06}".ljust(1000, "."))
+        for number in range(begin, begin + 100):
+            assert str(await reader.next())[:6] == f"{number:06}"
+    await listed(client, 2)  # the one that does not read had more to hear than an outbox holds
+    heard = 0
+    while isinstance(found := await deaf.next(), str):
+        assert found[:6] == f"{heard:06}"
+        heard += 1
+    assert found == Closed(1013, "It reads more slowly than others write to it.")
+    await deaf.dispose()
+
+
+async def test_a_ticker_is_ended_with_its_client(client: Outsider) -> None:
+    """The example that waits for its queue alone does not stay when its client has left."""
+    opened = await client.connect("/ticker")
+    await opened.close()
+    assert (await opened.closed()).code == 1000
+    await opened.ended()
 
 
 async def test_bulk_is_digested(client: Outsider) -> None:

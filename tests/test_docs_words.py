@@ -13,7 +13,8 @@ import pytest
 from jackfield.app import errors
 from jackfield.app.errors import Kind
 from jackfield.app.handler import Handler
-from jackfield.app.socket.connection import CLOSE_LIMIT, SEND_LIMIT
+from jackfield.app.socket.closing import CLOSE_LIMIT
+from jackfield.app.socket.connection import SEND_LIMIT
 from jackfield.app.socket.receiver import MAX_EMPTY, MAX_PONGS
 from jackfield.app.socket.shared import MESSAGE_MEMORY
 from jackfield.handlers.upload.sockets.answers import BACKLOG, SLOTS

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+import jackfield.app.socket.closing
 import jackfield.app.socket.connection
 import jackfield.handlers.upload.sockets.answers as answers_module
 from jackfield.app.handler import Connection
@@ -29,7 +30,7 @@ Open = Callable[..., Awaitable[UploadSocket]]
 @pytest.fixture
 def brief_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a peer that does not take its Close."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "CLOSE_LIMIT", 0.5)
+    monkeypatch.setattr(jackfield.app.socket.closing, "CLOSE_LIMIT", 0.5)
 
 
 class Gate:

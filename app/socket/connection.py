@@ -1,46 +1,50 @@
-"""One socket, as a handler sees it: receive, iterate, a stream of bytes, send. And the one place that closes."""
+"""One socket, as a handler sees it: receive, iterate, a stream of bytes, send. How it is closed: see `closing`."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic
 
 from aiohttp import WSMsgType, web
+from typing_extensions import TypeVar
 
-from jackfield.app.errors import (
-    ABNORMAL,
-    NO_CODE,
-    TIMED_OUT,
-    Close,
-    Disconnected,
-    Failure,
-)
-from jackfield.app.socket.frames import BINARY, PONG, TEXT, cut_reason, whole_frame
+from jackfield.app.errors import ABNORMAL, OVERLOADED, TIMED_OUT, Close, Disconnected, Failure
+from jackfield.app.socket.frames import BINARY, PONG, TEXT, whole_frame
 from jackfield.app.socket.messages import Messages
+from jackfield.app.socket.outbox import Full, Outbox
+from jackfield.app.socket.shared import Budget
 from jackfield.app.socket.stream import Batch, Stream
 
 SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
-CLOSE_LIMIT: Final = 5.0  # seconds to wait for the peer's half of the closing handshake
-_SHORT: Final = 16 * 1024  # bytes that an empty transport takes without waiting
+GRACE: Final = 0.5  # seconds that a handler may be busy with something else once its socket has ended
+_BUFFER: Final = 16 * 1024  # bytes that may wait to be read and are not counted; beyond them pings are not answered
 _BURST: Final = 32  # messages that a handler may take in a row before others have their turn
 
 _T = TypeVar("_T")
+Admitted = TypeVar("Admitted", default=Any)
 
 
-class Connection:
+class Connection(Generic[Admitted]):
     """One accepted socket. `admitted` is what the handler's `admit` returned.
 
     Waiting for the peer raises Disconnected when it is gone, and what `interrupt` was given, so Failure
-    `draining` when the service ends. `send` raises it once: a handler may still say a last word.
+    `draining` when the service ends. `send` raises it once: a handler may still say a last word. A handler
+    that waits for something else is cancelled when the socket has ended, unless it is `shielded`.
     """
 
     __slots__ = (
-        "_in_a_row", "_interruption", "_short", "_told", "_waiting", "_ws", "admitted", "id", "request", "sent",
-        "source", "transport",
+        "_budget", "_checking", "_interruption", "_open", "_queued", "_shields", "_taken", "_told", "_waiting", "_ws",
+        "admitted", "dropped", "id", "patience", "request", "sent", "serving", "source", "transport",
     )  # fmt: skip
 
     def __init__(
-        self, request: web.Request, ws: web.WebSocketResponse, source: Messages | Stream, admitted: Any
+        self,
+        request: web.Request,
+        ws: web.WebSocketResponse,
+        source: Messages | Stream,
+        admitted: Admitted,
+        budget: Budget,
     ) -> None:
         assert request.transport is not None
         self.id = secrets.token_hex(4)
@@ -49,13 +53,22 @@ class Connection:
         self.transport: asyncio.Transport = request.transport
         self.source = source
         source.on_pings = self._pong
+        source.on_end = self._check_soon
+        source.on_backlog = self._count
         self.sent = 0  # bytes of the messages sent
-        self._in_a_row = 0  # messages taken since others had their turn
+        self.dropped = 0  # messages that an outbox has dropped
+        self.serving: asyncio.Task[Any] | None = None  # in which the handler's `serve` runs, while it does
+        self.patience = GRACE  # seconds that it may go on after the end, if it has heard of it or has messages to take
+        self._taken = 0  # messages, or pieces of a stream, that the handler has taken
         self._ws = ws
-        self._short = -1 if ws.compress else _SHORT  # bytes of a message that we write ourselves
+        self._open = True  # nothing may follow our Close frame
         self._interruption: Close | Disconnected | None = None
-        self._told = False
+        self._told: asyncio.Task[Any] | None = None  # to which the end was raised
         self._waiting: asyncio.Task[Any] | None = None  # who is inside `interruptible`
+        self._shields = 0
+        self._checking = False  # whether the handler ends is being watched
+        self._budget = budget
+        self._queued = 0  # bytes that outboxes and the handler hold
 
     @property
     def remote(self) -> str | None:
@@ -70,9 +83,18 @@ class Connection:
 
     @property
     def stream(self) -> Stream:
-        """The incoming bytes of a handler that has `buffers`; take with `await connection.take(...)`."""
-        assert isinstance(self.source, Stream), "only a handler with `buffers` has a stream"
+        """The incoming bytes of a handler that has `buffers`; take with `await connection.take(...)`.
+
+        Raises TypeError for any other handler.
+        """
+        if not isinstance(self.source, Stream):
+            raise TypeError("only a handler with `buffers` has a stream: use `connection.receive()`")
         return self.source
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no link any more: nothing can be sent, and nothing will come."""
+        return self.source.lost
 
     @property
     def backlog(self) -> int:
@@ -87,28 +109,38 @@ class Connection:
     # -- receiving
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
-        """The next whole message, text or binary. After `timeout` seconds without one: Failure, close 4408."""
+        """The next whole message, text or binary. After `timeout` seconds without one: Failure, close 4408.
+
+        Raises TypeError for a handler with `buffers`, whose sockets are streams: use `take` there.
+        """
         source = self.source
-        assert isinstance(source, Messages), "a handler with `buffers` takes from a stream"
+        if not isinstance(source, Messages):
+            raise TypeError("a handler with `buffers` has no whole messages: use `connection.take()`")
         late = False
         await self._let_others_go()
         while self._interruption is None:
-            if (message := source.ready()) is not None:
+            if (message := self._ready(source)) is not None:
                 return message
             if late:
                 raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.")
             late = await source.arrival(timeout)
-        self._told = True
+        self._told = asyncio.current_task()
         raise self._interruption
+
+    def _ready(self, source: Messages) -> str | bytes | None:
+        try:
+            return source.ready()
+        except (Close, Disconnected):
+            self._told = asyncio.current_task()
+            raise
 
     async def _let_others_go(self) -> None:
         """What is there is given without waiting; so every now and then we wait for a turn of the loop."""
-        self._in_a_row += 1
-        if self._in_a_row >= _BURST:
-            self._in_a_row = 0
+        self._taken += 1
+        if self._taken % _BURST == 0:
             await asyncio.sleep(0)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Messages, text or binary, until the peer leaves with a Close frame."""
         while True:
             try:
@@ -137,17 +169,20 @@ class Connection:
             except TimeoutError:
                 if not stream.paused:
                     raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
+            except (Close, Disconnected):
+                self._told = asyncio.current_task()
+                raise
 
     # -- being interrupted
 
     async def interruptible(self, wait: Coroutine[Any, Any, _T]) -> _T:
         """Await something that `interrupt` may end; what it was given is raised here."""
         reason = self._interruption
+        task = asyncio.current_task()
         if reason is not None:
-            self._told = True
+            self._told = task
             wait.close()
             raise reason
-        task = asyncio.current_task()
         self._waiting = task
         try:
             return await wait
@@ -156,7 +191,7 @@ class Connection:
             if reason is None or task is None:
                 raise
             task.uncancel()
-            self._told = True
+            self._told = task
             raise reason from None
         finally:
             self._waiting = None
@@ -169,124 +204,159 @@ class Connection:
         self.source.wake()
         if self._waiting is not None:
             self._waiting.cancel()
+        self._check_soon()
 
     @property
     def interruption(self) -> Close | Disconnected | None:
         """What `interrupt` was given."""
         return self._interruption
 
+    # -- a handler that waits for something else
+
+    @asynccontextmanager
+    async def shielded(self) -> AsyncIterator[None]:
+        """What is done in here goes on though the client has left, or the service ends; as long as that may take."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def _check_soon(self) -> None:
+        """The socket has ended: will the handler come and hear of it?"""
+        if not self._checking and self.serving is not None:
+            self._checking = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(GRACE, self._check, self._taken, loop.time())
+
+    def _check(self, taken: int, since: float) -> None:
+        """Cancel a handler that has done nothing with its socket `since` the loop's time, when it had `taken` so much.
+
+        One that has heard of the end may clean up, and one that has messages left to take may take its time.
+        """
+        loop = asyncio.get_running_loop()
+        if self.serving is None:
+            return
+        if self._shields or self._taken != taken:
+            taken, since = self._taken, loop.time()
+        elif loop.time() - since >= (self.patience if self._may_end_by_itself else GRACE):
+            self._interruption = self._interruption or self.source.end
+            self.serving.cancel()
+            return
+        loop.call_later(GRACE, self._check, taken, since)
+
+    @property
+    def _may_end_by_itself(self) -> bool:
+        return self._told is self.serving or (self._interruption is None and self.source.queued)
+
     # -- sending
 
     async def send(self, message: str | bytes) -> None:
         """Send one message. A peer that does not take it for 30 s is cut off: Disconnected."""
-        if self._interruption is not None and not self._told:
-            self._told = True
+        if self._interruption is not None and self._told is None:
+            self._told = asyncio.current_task()
             raise self._interruption
-        if not self._write(message):
-            await self._send(message)
-
-    async def offer(self, message: str) -> bool:
-        """Send a message that a later one makes good, unless the peer is slow to read; never waits or raises."""
-        if self.backlog or self._ws.closed:
-            return False
-        try:
-            if not self._write(message):
-                await self._send(message)
-        except Disconnected:
-            return False
-        return True
-
-    def _write(self, message: str | bytes) -> bool:
-        """Give a short message to an empty transport; False where it has to go the long way.
-
-        aiohttp writes whole frames as well, so none stands inside another. Its own way to here costs 3 µs.
-        """
-        if len(message) > self._short or self.backlog or self.transport.is_closing():
-            return False
-        payload, opcode = (message.encode(), TEXT) if isinstance(message, str) else (message, BINARY)
-        self.transport.write(whole_frame(opcode, payload))
-        self.sent += len(message)
-        return True
-
-    def offer_all(self, messages: Sequence[str]) -> bool:
-        """The same for several, with one write: it costs a reader that is awake as much as one message does."""
-        if self._short < 0 or self.backlog or self._ws.closed or self.transport.is_closing():
-            return False
-        self.sent += sum(map(len, messages))
-        self.transport.write(b"".join(whole_frame(TEXT, message.encode()) for message in messages))
-        return True
+        if not self._open:
+            raise Disconnected(ABNORMAL, clean=False)
+        await self._send(message)
 
     async def _send(self, message: str | bytes) -> None:
-        self.sent += len(message)
-        sending = self._ws.send_str(message) if isinstance(message, str) else self._ws.send_bytes(message)
-        try:
-            await self._limited(sending)
-        except ConnectionError:
-            raise Disconnected(ABNORMAL, clean=False) from None
+        if not self._linked:
+            raise Disconnected(ABNORMAL, clean=False)
+        if self._ws.compress:
+            await self._compress(message)
+        else:
+            self._write([message])
+        if self.source.congested:
+            await self._decongested()
 
-    async def _limited(self, sending: Awaitable[None]) -> None:
+    async def _decongested(self) -> None:
+        """The time limit of a send."""
         try:
             async with asyncio.timeout(SEND_LIMIT):
-                await sending
+                while self.source.congested:
+                    await self.source.writable()
         except TimeoutError:
-            self.abort()
+            self.transport.abort()
             raise Disconnected(ABNORMAL, "The peer does not read", clean=False) from None
+        if self.lost:
+            raise Disconnected(ABNORMAL, clean=False)
+
+    async def _compress(self, message: str | bytes) -> None:
+        payload, kind = (message.encode(), WSMsgType.TEXT) if isinstance(message, str) else (message, WSMsgType.BINARY)
+        self.sent += len(payload)
+        try:
+            await self._ws.send_frame(payload, kind)
+        except ConnectionError:
+            raise Disconnected(ABNORMAL, clean=False) from None
+        self._count()
+
+    async def offer(self, message: str | bytes) -> bool:
+        """Send a message if that is possible at once; whether it was. Never waits, never raises.
+
+        False: the peer has not read what was sent before, or is gone.
+        """
+        return self.offer_all([message])
+
+    def offer_all(self, messages: Sequence[str | bytes]) -> bool:
+        """The same for several, with one write: it costs a reader that is awake as much as one message does."""
+        if not (self._open and self._linked) or self.backlog:
+            return False
+        self._write(messages)
+        return True
+
+    async def drained(self) -> bool:
+        """Wait until the kernel has taken all that was sent. False where nothing can be sent any more."""
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits(0)  # `resume_writing` is called when nothing is left
+        while self.backlog and not self.transport.is_closing():
+            await self.source.writable()
+        return self._open and self._linked
+
+    @property
+    def _linked(self) -> bool:
+        """Whether a message may still be written: nothing may follow a Close frame."""
+        return not self._ws.closed and not self.transport.is_closing()
+
+    def _write(self, messages: Sequence[str | bytes]) -> None:
+        """Each is a frame, all of them are one write. aiohttp would take 3 µs more for one."""
+        size = 0
+        frames = []
+        for message in messages:
+            payload, opcode = (message.encode(), TEXT) if isinstance(message, str) else (message, BINARY)
+            size += len(payload)
+            frames.append(whole_frame(opcode, payload))
+        self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        self.sent += size
+        if size > _BUFFER:
+            self._count()
 
     def _pong(self, payloads: list[bytes]) -> None:
         """Answer pings before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
         answers = b"".join(whole_frame(PONG, payload) for payload in payloads)
-        if self.backlog + len(answers) <= _SHORT and not self._ws.closed and not self.transport.is_closing():
+        if self._linked and self.backlog + len(answers) <= _BUFFER:
             self.transport.write(answers)
 
-    async def ping(self) -> None:
-        """Ask the peer for a sign of life; never waits."""
-        if not self.backlog:
-            await self._quietly(self._ws.ping())
+    # -- what waits to be read
 
-    async def _quietly(self, sending: Awaitable[None]) -> None:
-        try:
-            await sending
-        except ConnectionError:
-            return  # the reader learns of it, and says it
+    def outbox(self, limit: int = 1024 * 1024, full: Full = "disconnect") -> Outbox:
+        """A queue of at most `limit` bytes for messages to this socket: see `Outbox`."""
+        return Outbox(self, limit, full)
 
-    # -- closing: the dispatcher's alone
+    def count_unsent(self, size: int) -> None:
+        """The handler, or an outbox, holds so many bytes more for the peer, or fewer: the budget is to know."""
+        self._queued += size
+        self._count()
 
-    async def finish(self, end: Close | Disconnected, last_words: str | None) -> None:
-        """Close as `end` says, after the last words where there are any, and wait a little for the peer."""
-        self.source.discard()
-        self._short = -1  # what a task of the handler still sends must not follow our Close frame
-        if isinstance(end, Disconnected):
-            if end.code == ABNORMAL:
-                self.transport.abort()
-                return
-            end = Close(1000 if end.code == NO_CODE else end.code)
-        try:
-            async with asyncio.timeout(CLOSE_LIMIT):
-                if last_words is not None:
-                    await self._send(last_words)
-                if self.source.eof or self.source.broken:
-                    await self._say_goodbye(end)
-                else:
-                    await self._ws.close(code=end.code, message=cut_reason(end.reason))
-        except (TimeoutError, ConnectionError, Disconnected):
-            self.abort()
-        self.transport.close()
-        if self.backlog:  # `close` would wait for ever for a peer that does not read
-            asyncio.get_running_loop().call_later(CLOSE_LIMIT, self.abort)
+    def forget_unsent(self) -> None:
+        """The handler is done: what it held is gone with it."""
+        self.count_unsent(-self._queued)
 
-    async def _say_goodbye(self, end: Close) -> None:
-        """Close where no Close frame can be had of the peer: it has shut its side, or broken the protocol.
+    def _count(self) -> None:
+        """Tell the budget what waits to be read by the peer."""
+        self._budget.hold(self, self._queued + self.backlog)
 
-        Our side is shut behind our frame, and what still comes is read and thrown away until the peer
-        shuts its own: closing at once would reset the link, and our frame could be lost with it.
-        """
-        if self._ws.closed:  # aiohttp found the fault before us, and has said so
-            return
-        await self._ws.send_frame(end.code.to_bytes(2, "big") + cut_reason(end.reason), WSMsgType.CLOSE)
-        if self.transport.can_write_eof() and not self.source.eof:
-            self.transport.write_eof()
-            await self.source.shut()
-
-    def abort(self) -> None:
-        """Cut the link without a word."""
+    def overdrawn(self) -> None:
+        """See `Holder`: who does not read would not read a Close frame either."""
+        self.interrupt(Failure(OVERLOADED, "Too much waits to be read."))
         self.transport.abort()

@@ -58,7 +58,8 @@ class Receiver(asyncio.BaseProtocol):
     __slots__ = (
         "_ahead", "_at", "_behind", "_budget", "_control", "_counted", "_discarding", "_empty", "_end", "_frame",
         "_inner", "_items", "_kept", "_left", "_loop", "_max_text", "_message", "_paused", "_pings", "_resting",
-        "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "eof", "heard", "lost", "on_pings", "received",
+        "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "_writable", "congested", "eof", "heard",
+        "lost", "on_backlog", "on_end", "on_pings", "received",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, max_text: int, shared: Shared) -> None:
@@ -67,13 +68,17 @@ class Receiver(asyncio.BaseProtocol):
         self._max_text = max_text
         self._loop = asyncio.get_running_loop()
         self.on_pings: Callable[[list[bytes]], None] = _ignore
+        self.on_end: Callable[[], None] = _nothing
+        self.on_backlog: Callable[[], None] = _nothing
         self.heard = self._loop.time()
         self.received = 0
         self.eof = False
         self.lost = False  # there is no link any more
+        self.congested = False  # the transport has more for the peer than it likes to hold
         self._items: list[Any] = []  # seldom more than one: an empty deque would weigh 700 bytes on every idle socket
         self._end: Close | Disconnected | None = None
         self._waiter: asyncio.Future[bool] | None = None
+        self._writable: asyncio.Future[None] | None = None  # who waits for the peer to read
         self._discarding = False
         self._paused = False  # the handler, or memory, must come first
         self._ahead = 0  # bytes of whole messages among the items
@@ -107,6 +112,16 @@ class Receiver(asyncio.BaseProtocol):
     def paused(self) -> bool:
         """Whether the socket is not read now."""
         return self._paused
+
+    @property
+    def queued(self) -> bool:
+        """Whether there is something that could be taken at once."""
+        return bool(self._items)
+
+    @property
+    def end(self) -> Close | Disconnected | None:
+        """How the peer ended the socket; raised to the handler behind all that came before."""
+        return self._end
 
     @property
     def left(self) -> Disconnected | None:
@@ -162,18 +177,36 @@ class Receiver(asyncio.BaseProtocol):
         self._keep(b"", 0)
         self._finish(Disconnected(ABNORMAL, clean=False))
         self._inner.connection_lost(exc)
+        self._decongest()
 
     def pause_writing(self) -> None:
-        """Writing is aiohttp's."""
+        """The peer reads slowly; aiohttp wants to know as well."""
+        self.congested = True
         self._inner.pause_writing()
+        self.on_backlog()
 
     def resume_writing(self) -> None:
-        """Writing is aiohttp's."""
+        """See `pause_writing`."""
         self._inner.resume_writing()
+        self._decongest()
+
+    def _decongest(self) -> None:
+        self.congested = False
+        self.on_backlog()
+        if self._writable is not None:
+            waiter, self._writable = self._writable, None
+            waiter.set_result(None)
+
+    async def writable(self) -> None:
+        """Wait until the transport calls `resume_writing`, or the link is lost."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+        await asyncio.shield(self._writable)  # several may wait: who gives up must not take it from the others
 
     def _finish(self, end: Close | Disconnected) -> None:
         if self._end is None:
             self._end = end
+            self.on_end()
         self.wake()
 
     # -- turns
@@ -399,3 +432,7 @@ class Receiver(asyncio.BaseProtocol):
 
 def _ignore(_: list[bytes]) -> None:
     """Nobody answers yet."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -80,19 +80,24 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._slabs = Slabs(buffers)
         self._pending = 0  # bytes that could be taken
         self._enough = 1  # so many wake the one who waits
+        self._stopped = False  # by the handler: see `pause`
         self._stop = 0  # where the bytes end that are being parsed
         self._zero_copy = False  # what comes next is received where it belongs, in a slab
-        self._stopped = False  # nothing more is received
         self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
 
     def align(self, offset: int) -> None:
         """The next byte to come is the one at `offset` of the file it will be written to."""
         self._slabs.align(offset)
 
-    def stop(self) -> None:
-        """Receive nothing more; what was received can still be taken."""
+    def pause(self) -> None:
+        """Receive nothing more until `resume`: the handler has no use for it now. What has come can still be taken."""
         self._stopped = True
         self._pause()
+
+    def resume(self) -> None:
+        """Receive again."""
+        self._stopped = False
+        self._resume()
 
     # -- taking, by the handler's task
 
@@ -178,6 +183,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     def discard(self) -> None:
         """See `Receiver`; the memory is given back."""
+        self._stopped = False
         chunks = [item for item in self._items if isinstance(item, _Chunk)]
         super().discard()
         self._pending = 0

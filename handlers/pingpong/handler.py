@@ -10,17 +10,18 @@ from annotated_types import Ge, Gt
 from jackfield.app.handler import Close, Connection, Duration, Handler, HandlerOptions
 
 
-class PingPong(Handler):
+class Options(HandlerOptions):
+    """Its section of config.yaml; times in seconds."""
+
+    interval: Duration = 1.0  # between a pong and the next ping
+    rounds: Annotated[int, Ge(0)] = 10  # 0: until the client leaves
+    timeout: Annotated[Duration, Gt(0)] = 10.0  # for each pong
+
+
+class PingPong(Handler[Options]):
     """Pings that a client answers, as often as it is told."""
 
     page = Path(__file__).parent / "page"
-
-    class Options(HandlerOptions):
-        """Its section of config.yaml; times in seconds."""
-
-        interval: Duration = 1.0  # between a pong and the next ping
-        rounds: Annotated[int, Ge(0)] = 10  # 0: until the client leaves
-        timeout: Annotated[Duration, Gt(0)] = 10.0  # for each pong
 
     async def serve(self, connection: Connection) -> None:
         """Send `ping`, wait for `pong`, and again, `rounds` times."""

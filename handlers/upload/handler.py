@@ -30,15 +30,14 @@ from jackfield.handlers.upload.wire.messages import Creation, Promise, parse_cre
 _SWEEP: Final = 5.0  # seconds; the bytes of what expired leave the disk within 15
 
 
-class Upload(Handler):
+class Upload(Handler[UploadOptions]):
     """Files of any size, resumable, verified, and stored only when they are safe on disk."""
 
-    Options = UploadOptions
     paths = ("", "/{token}")
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
     exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
-    options: UploadOptions
+    outlives = True  # what has arrived is stored, whatever becomes of the socket
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
         super().__init__(name, path, options, registry)

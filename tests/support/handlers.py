@@ -192,20 +192,21 @@ class Bulk(Handler):
             item.release()
 
 
-class Full(Handler):
+class FullOptions(HandlerOptions):
+    """What there is to set."""
+
+    greeting: str = "hello"
+    broken: bool = False
+
+
+class Full(Handler[FullOptions]):
     """Overrides all that a handler may."""
-
-    class Options(HandlerOptions):
-        """What there is to set."""
-
-        greeting: str = "hello"
-        broken: bool = False
 
     paths = ("", "/{room}")
     subprotocols = ("full.v2", "full.v1")
     page = Path(__file__).parent / "page"
 
-    def __init__(self, name: str, path: str, options: Any, registry: CollectorRegistry) -> None:
+    def __init__(self, name: str, path: str, options: FullOptions, registry: CollectorRegistry) -> None:
         super().__init__(name, path, options, registry)
         self.is_ready = True
         self.life: list[str] = []

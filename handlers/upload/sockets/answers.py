@@ -67,12 +67,16 @@ class Answers:
         """Put one text where it belongs; after one that is `done` nothing more may be said there."""
         assert not slot.done, "one `stored` or `error` for each request"
         slot.texts.append(text)
-        self.unsaid += len(text)
+        self._count(len(text.encode()))
         if done:
             slot.done = True
             self.unanswered -= 1
         self._news.set()
         self._progress.set()
+
+    def _count(self, size: int) -> None:
+        self.unsaid += size
+        self._connection.count_unsent(size)
 
     async def room(self, limit: float) -> None:
         """Until not too much waits. Raises Failure `idle` where the peer reads no answer for `limit` seconds."""
@@ -134,14 +138,14 @@ class Answers:
         """So many texts are said; slots that have nothing more to say are over."""
         slots = self._slots
         for _ in range(count):
-            self.unsaid -= len(slots[0].texts.popleft())
+            self._count(-len(slots[0].texts.popleft().encode()))
             if slots[0].done and not slots[0].texts:
                 slots.popleft()
         self._progress.set()
 
     async def all_said(self) -> None:
         """Until all is said that there is to say, and the last bytes are acknowledged; or the peer takes no more."""
-        while self.unsaid and not self._connection.source.lost:
+        while self.unsaid and not self._connection.lost:
             try:
                 async with asyncio.timeout(GIVE_UP):
                     await self.progress()

@@ -99,7 +99,7 @@ class ManySocket:
         deadline = loop.time() + LAST_TURN
         while True:
             if loop.time() >= deadline:
-                self._connection.stream.stop()
+                self._connection.stream.pause()
                 if not self._incoming.waiting:
                     return
             try:

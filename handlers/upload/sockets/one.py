@@ -121,7 +121,7 @@ class Socket:
         deadline = loop.time() + LAST_TURN
         while self._session.receiving:
             if loop.time() >= deadline:
-                stream.stop()
+                stream.pause()
                 if not (grace and stream.waiting):
                     return
             try:

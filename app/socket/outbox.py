@@ -1,0 +1,152 @@
+"""A bounded queue of messages for one socket: what others say to it, without waiting for a reader that is slow."""
+
+import asyncio
+from collections import deque
+from typing import Literal, Protocol, Self
+
+from jackfield.app.errors import SLOW_READER, Close, Disconnected, Failure
+
+Full = Literal["wait", "drop_oldest", "drop_newest", "disconnect"]
+"""What becomes of a message for which there is no room."""
+
+
+class Receiver(Protocol):
+    """Whom the messages are for: a connection."""
+
+    dropped: int
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message."""
+
+    def interrupt(self, reason: Close | Disconnected) -> None:
+        """End the socket."""
+
+    def count_unsent(self, size: int) -> None:
+        """So many bytes more wait for it here, or fewer."""
+
+
+class Outbox:
+    """Messages for one socket, sent in the order they were put there. Make it with `connection.outbox()`.
+
+    It holds at most `limit` bytes. `full` says what happens to a message that does not fit: "wait" makes `put` wait
+    until it does; "drop_oldest" and "drop_newest" throw away and count; "disconnect" ends the socket 1013
+    `slow_reader`. `dropped` counts the messages that were put here and not sent.
+
+    They are sent inside `async with outbox:`. At the end of a block that raises nothing the rest is sent first.
+    """
+
+    def __init__(self, connection: Receiver, limit: int, full: Full) -> None:
+        self._connection = connection
+        self._limit = limit
+        self._full = full
+        self._waiting: deque[tuple[str | bytes, int]] = deque()
+        self._size = 0  # bytes of those, and of the one that is being sent
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._in_flight = False  # whether one is being sent
+        self._sending: asyncio.Task[None] | None = None
+        self._over = False  # nobody sends any more
+        self._failure: Failure | None = None  # why the socket is ended, where this ends it
+        self.dropped = 0
+
+    async def put(self, message: str | bytes) -> bool:
+        """Queue a message; False where it was dropped, or the socket is over. Waits with "wait" alone."""
+        while self._full == "wait" and not self._over and not self._fits(_size(message)):
+            self._room.clear()
+            await self._room.wait()
+        return self.put_nowait(message)
+
+    def put_nowait(self, message: str | bytes) -> bool:
+        """The same without waiting: with "wait" what does not fit is dropped."""
+        size = _size(message)
+        if self._full == "drop_oldest":
+            while self._waiting and not self._fits(size):
+                self._drop(self._waiting.popleft()[1])
+        if self._over or not self._fits(size):
+            self._refuse()
+            return False
+        self._waiting.append((message, size))
+        self._hold(size)
+        self._news.set()
+        return True
+
+    def _fits(self, size: int) -> bool:
+        """A message that is larger than all of the queue goes through alone."""
+        return self._size + size <= self._limit or not self._waiting
+
+    def _drop(self, size: int) -> None:
+        self._hold(-size)
+        self._count(1)
+
+    def _refuse(self) -> None:
+        self._count(1)
+        if self._full == "disconnect" and not self._over:
+            self._give_up()
+            self._failure = Failure(SLOW_READER, "It reads more slowly than others write to it.")
+            self._connection.interrupt(self._failure)
+
+    def _count(self, messages: int) -> None:
+        self.dropped += messages
+        self._connection.dropped += messages
+
+    def _hold(self, size: int) -> None:
+        self._size += size
+        self._connection.count_unsent(size)
+
+    # -- sending
+
+    async def __aenter__(self) -> Self:
+        self._sending = asyncio.create_task(self._send_all())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._sending is not None
+        try:
+            if kind is None:
+                await self._sent()
+        finally:
+            self._sending.cancel()
+            await asyncio.wait([self._sending])
+            self._give_up()
+        if kind is None and self._failure is not None:
+            raise self._failure
+
+    async def _sent(self) -> None:
+        """Until all that was put here is sent, or cannot be."""
+        while (self._waiting or self._in_flight) and not self._over:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _send_all(self) -> None:
+        try:
+            while not self._over:
+                while self._waiting:
+                    await self._send(*self._waiting.popleft())
+                self._news.clear()
+                await self._news.wait()
+        except (Close, Disconnected):
+            self._give_up()  # the handler hears of the end where it waits itself
+
+    async def _send(self, message: str | bytes, size: int) -> None:
+        self._in_flight = True
+        try:
+            await self._connection.send(message)
+        except (Close, Disconnected):  # one that is cancelled is written already, and waits to be read
+            self._count(1)
+            raise
+        finally:
+            self._in_flight = False
+            self._hold(-size)
+            self._room.set()
+
+    def _give_up(self) -> None:
+        """What waits will not be sent."""
+        self._over = True
+        while self._waiting:
+            self._drop(self._waiting.popleft()[1])
+        self._room.set()
+        self._news.set()
+
+
+def _size(message: str | bytes) -> int:
+    return len(message.encode()) if isinstance(message, str) else len(message)
