@@ -59,7 +59,7 @@ async def test_a_second_service_on_a_directory_refuses_to_start(tmp_path: Path) 
 def test_two_handlers_on_one_directory_refuse_to_start(tmp_path: Path) -> None:
     """Within one service too."""
     settings = configuration(upload=upload(directory="same"), other=upload("/other", directory="same"))
-    assert "same is in use" in _refusal(tmp_path, settings)
+    assert "same is the directory of handlers.other" in _refusal(tmp_path, settings)
 
 
 # --- the end -------------------------------------------------------------------------------------------

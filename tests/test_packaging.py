@@ -163,7 +163,16 @@ def test_the_client_needs_two_packages(built: Built) -> None:
     """`pip install jackfield` brings aiohttp and aiofiles; the extra `server` the rest, and `test` is upon that."""
     assert built.required() == {"aiohttp", "aiofiles"}
     server = built.required("server") - built.required()
-    assert server == {"structlog", "pydantic", "PyYAML", "prometheus-client", "bitarray", "tqdm", "uvloop"}
+    assert server == {
+        "structlog",
+        "pydantic",
+        "typing_extensions",
+        "PyYAML",
+        "prometheus-client",
+        "bitarray",
+        "tqdm",
+        "uvloop",
+    }
     assert "jackfield" in built.required("test")
 
 

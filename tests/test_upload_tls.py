@@ -54,7 +54,7 @@ def test_ping_trusts_the_certificate_it_is_given(secure: tuple[str, Path], tmp_p
     assert _jackfield("ping", url, state=tmp_path).returncode == 1
     answered = _jackfield("ping", "--cacert", str(certificate), url, state=tmp_path)
     assert answered.returncode == 0, answered.stderr
-    assert "2 rounds" in answered.stdout
+    assert "2 pings answered" in answered.stdout
 
 
 @pytest.mark.parametrize("command", [("ping",), ("upload", "README.md")])
