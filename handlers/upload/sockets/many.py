@@ -23,7 +23,7 @@ from jackfield.handlers.upload.store.contract import Kept
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
-from jackfield.handlers.upload.wire.messages import Creation, End, Promise, Receipt, Restart, Resume, check_token
+from jackfield.handlers.upload.wire.messages import Creation, End, Receipt, Restart, Resume, check_token
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Reset
 from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED, UNKNOWN_UPLOAD
 
@@ -83,8 +83,8 @@ class ManySocket:
         match item if isinstance(item, Batch) else messages.parse_many(item):
             case Batch() as batch:
                 await self._bytes(batch)
-            case Creation(promise):
-                await self._begin_or_store(promise)
+            case Creation() as creation:
+                await self._begin_or_store(creation)
             case Resume(token):
                 await self._begin(lambda: self._find(token), token if check_token(token) else None)
             case End() | Restart() as message:
@@ -115,10 +115,8 @@ class ManySocket:
 
     # -- a request
 
-    async def _create(self, promise: Promise) -> tuple[str, OpenUpload]:
-        token, upload = await self._uploads.create(promise, lazily=True)
-        assert isinstance(upload, OpenUpload), "the token is new"
-        return token, upload
+    async def _create(self, creation: Creation) -> tuple[str, OpenUpload | Kept]:
+        return await self._uploads.create(creation.promise, token=creation.token, lazily=True)
 
     async def _find(self, token: str) -> tuple[str, OpenUpload | Kept]:
         if not check_token(token):
@@ -126,14 +124,18 @@ class ManySocket:
         return token, await self._uploads.find(token)
 
     async def _begin(
-        self, get: Callable[[], Awaitable[tuple[str, OpenUpload | Kept]]], token: str | None = None
+        self,
+        get: Callable[[], Awaitable[tuple[str, OpenUpload | Kept]]],
+        token: str | None = None,
+        *,
+        anew: bool = False,
     ) -> None:
-        """Get its upload, hold it, say `ready`; or say what was wrong with it."""
+        """Get its upload, hold it, say `ready`; or say what was wrong with it. `anew`: its bytes are forgotten."""
         self._leave_current()
         slot = self._answers.slot(token)
         try:
             slot.token, found = await get()
-            receipt = found.receipt if isinstance(found, Kept) else await self._hold(slot, found)
+            receipt = found.receipt if isinstance(found, Kept) else await self._hold(slot, found, anew=anew)
         except Failure as failure:
             self._fail(slot, failure)
             return
@@ -150,10 +152,12 @@ class ManySocket:
             self._fail(self._current, self._current.ending or early)
         self._current, self._discarding = None, True
 
-    async def _hold(self, slot: Slot, upload: OpenUpload) -> Receipt | None:
+    async def _hold(self, slot: Slot, upload: OpenUpload, *, anew: bool) -> Receipt | None:
         slot.acks = Acks(upload.part, self._options.window // 2, self._connection.offer_all)
-        slot.session = self._session(slot, upload)
-        await slot.session.hold()
+        slot.session = session = self._session(slot, upload)
+        await session.hold()
+        if anew and upload.receipt is None and upload.part.offset:
+            await session.receive(Restart())
         return upload.receipt
 
     def _session(self, slot: Slot, upload: OpenUpload) -> Session:
@@ -170,30 +174,52 @@ class ManySocket:
 
     # -- a small file that is here whole
 
-    async def _begin_or_store(self, promise: Promise) -> None:
+    async def _begin_or_store(self, creation: Creation) -> None:
         """A small file of which all is here already needs no conversation, only its answers."""
-        whole = self._incoming.whole(promise)
+        whole = self._incoming.whole(creation.promise)
         if whole is not None:
-            await self._store(promise, *whole)
+            await self._store(creation, *whole)
         else:
-            await self._begin(lambda: self._create(promise))
+            await self._begin(lambda: self._create(creation), creation.token, anew=True)
 
-    async def _store(self, promise: Promise, data: bytes, end: End) -> None:
+    async def _store(self, creation: Creation, data: bytes, end: End) -> None:
         self._leave_current()
-        slot = self._answers.slot(None)
+        slot = self._answers.slot(creation.token)
         try:
-            slot.token, upload = await self._create(promise)
-            slot.session = self._session(slot, upload)
-            ready = slot.session.greeting(slot.token)
-            await slot.session.fill(data)  # nobody else comes between: the token is not told yet
+            slot.token, found = await self._create(creation)
+            if isinstance(found, Kept):
+                self._finished(slot, found.receipt)
+                return
+            ready = await self._fill(slot, found, data)
         except Failure as failure:
             self._fail(slot, failure)
-        else:
-            self._discarding = False
+            return
+        self._discarding = False
+        if ready is None:
+            assert found.receipt is not None
+            self._finished(slot, found.receipt)
+        elif not slot.done:  # it may have been taken over already
+            assert slot.session is not None
             self._answers.say(slot, ready)
             self._finish(slot, slot.session, end.sha256)
             if self._answers.unanswered % _TURN == 0:
                 await asyncio.sleep(0)
+
+    async def _fill(self, slot: Slot, upload: OpenUpload, data: bytes) -> str | None:
+        """Give it all its bytes; its `ready`, or None where it is stored meanwhile."""
+        assert slot.token is not None
+        if upload.creations == 1:  # nobody else comes between: it was created just now
+            slot.session = session = self._session(slot, upload)
+            ready = session.greeting(slot.token)
+            await session.fill(data)
+            return ready
+        if await self._hold(slot, upload, anew=True) is not None:
+            return None
+        if slot.session is None:
+            return ""  # it was taken over meanwhile, and that is its answer
+        ready = slot.session.greeting(slot.token)
+        await upload.write(slot.session, [memoryview(data)], len(data))
+        return ready
 
     # -- what belongs to the current one
 
