@@ -1,10 +1,11 @@
 """The upload page with many small files, which share one socket, in a real Chromium against the real service."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocket, expect
+from playwright.sync_api import Browser, Page, WebSocket, WebSocketRoute, expect
 
 from tests.support.browser import CHROMIUM, ELSEWHERE, drop, page_of
 from tests.support.service import Service
@@ -58,6 +59,20 @@ def choose_folder(page: Page, folder: Path) -> None:
     chooser.value.set_files(folder)
 
 
+def answering_one(heard: list[bytes | str]) -> Callable[[WebSocketRoute], None]:
+    """A service that refuses the first file, and takes all others without a word; `heard` is what it was sent."""
+
+    def opened(socket: WebSocketRoute) -> None:
+        def hear(message: bytes | str) -> None:
+            heard.append(message)
+            if [str(each) for each in heard if '"end"' in str(each)] == [message]:
+                socket.send(json.dumps({"type": "error", "status": 409, "code": "name_taken", "detail": ""}))
+
+        socket.on_message(hear)
+
+    return opened
+
+
 def test_a_folder_goes_over_one_socket(browser: Browser, service: Service, tmp_path: Path) -> None:
     """300 small files in folders and a large one, dropped: the small ones over exactly one socket, without
     waiting for answers, the large one over its own; on disk each has the digest that it has here."""
@@ -80,18 +95,19 @@ def test_a_folder_goes_over_one_socket(browser: Browser, service: Service, tmp_p
 
 
 def test_bytes_in_flight_are_bounded(browser: Browser, service: Service, tmp_path: Path) -> None:
-    """Where nothing is answered 8 MiB are sent and no more; a file of a byte more than 1 MiB is no small file."""
+    """Where nothing more is answered than the first, which goes alone, 8 MiB are sent and no more; a file of a byte
+    more than 1 MiB is no small file."""
     files = [make(tmp_path, f"many full {at}.bin", MEBIBYTE) for at in range(12)]
     larger = make(tmp_path, "many larger.bin", MEBIBYTE + 1)
     heard: list[bytes | str] = []
     with page_of(browser) as page:
-        page.route_web_socket("**/upload", lambda socket: socket.on_message(lambda message: heard.append(message)))
+        page.route_web_socket("**/upload", answering_one(heard))
         open_upload(page, f"{service.url}/upload")
         page.set_input_files("#files", [*files, larger])
         expect_state(page, larger.name, "stored")
         batch(page).locator("summary").click()
         expect(batch(page).locator(".file[data-state=sending]")).to_have_count(IN_FLIGHT // MEBIBYTE)
-    assert sum(len(message) for message in heard if isinstance(message, bytes)) == IN_FLIGHT
+    assert sum(len(message) for message in heard if isinstance(message, bytes)) == MEBIBYTE + IN_FLIGHT
 
 
 BEHIND = 'Object.defineProperty(WebSocket.prototype, "bufferedAmount", { get: () => 2 ** 21 })'
@@ -173,13 +189,14 @@ DROPPED = """async () => {
 def test_thousands_of_files_are_a_short_page(browser: Browser, service: Service) -> None:
     """Of 5,000 files only those in sight have rows, which show how far each is; the end of the list is there too."""
     with page_of(browser) as page:
-        page.route_web_socket("**/upload", lambda socket: None)  # it takes all and says nothing
+        page.route_web_socket("**/upload", answering_one([]))
         open_upload(page, f"{service.url}/upload")
         page.evaluate(MAKE_FILES, 5000)
         expect_batch(page, "sending")
         batch(page).locator("summary").click()
         files = batch(page).locator(".file")
-        expect(files.first).to_have_attribute("data-state", "sending")
+        expect(files.first).to_have_attribute("data-state", "failed")
+        expect(files.nth(1)).to_have_attribute("data-state", "sending")
         batch(page).locator(".listing").evaluate("(list) => list.scrollTo(0, list.scrollHeight)")
         expect(files.last).to_contain_text("4999.txt")
         expect(files.last).to_have_attribute("data-state", "queued")

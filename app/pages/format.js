@@ -3,6 +3,11 @@
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 const NBSP = "\u00a0";
 
+/** @param {number} count @returns {string} "1,999" */
+export function number(count) {
+  return count.toLocaleString("en");
+}
+
 /** @param {number} count bytes @returns {string} "512 B", "4.7 MiB", "312 GiB" */
 export function bytes(count) {
   let unit = 0;

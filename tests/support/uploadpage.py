@@ -45,7 +45,7 @@ def expect_batch(page: Page, state: str) -> None:
 def failures(page: Page) -> dict[str, str]:
     """The files of it that have failed, and the code word of each."""
     found = batch(page).locator(".failure").all()
-    return {row.locator(".file-name").inner_text(): row.locator(".code").inner_text() for row in found}
+    return {row.locator(".file-name").inner_text(): str(row.get_attribute("data-code")) for row in found}
 
 
 def contents(files: Iterable[Path], folder: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 /** Many small files as the page shows them: how many are stored, which have failed, and each where it is asked for. */
 
-import { bytes, duration } from "../app/format.js";
+import { bytes, duration, number } from "../app/format.js";
+import { shown } from "../app/names.js";
 import { Card } from "./card.js";
 import { Listing } from "./listing.js";
 import { Rate } from "./rate.js";
@@ -8,14 +9,16 @@ import { Rate } from "./rate.js";
 const BUTTONS = {
   waiting: ["now", "stop"],
   stopping: [],
-  stored: ["save", "dismiss"],
-  failed: ["again", "save", "dismiss"],
-  cancelled: ["again", "save", "dismiss"],
+  paused: ["again", "stop"],
+  stored: ["repeat", "save", "dismiss"],
+  failed: ["again", "repeat", "save", "dismiss"],
+  cancelled: ["again", "repeat", "save", "dismiss"],
+  connecting: ["now", "stop"],
 };
 const AT_WORK = ["stop"];
+const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
 const MOST = 500; // failures told one by one
 
-const number = (count) => count.toLocaleString("en");
 const files = (count) => (count === 1 ? "1 file" : `${number(count)} files`);
 
 export class BatchRow extends Card {
@@ -33,12 +36,12 @@ export class BatchRow extends Card {
     super("batch", batch, actions);
     this.#batch = batch;
     this.#path = path;
-    this.actions = { ...actions, again: () => this.#again(actions.again), save: () => this.#save() };
+    this.actions = { ...actions, again: () => this.#again(actions.again), repeat: () => this.#again(actions.repeat), save: () => this.#save() };
     const template = this.part("listing-rows").firstElementChild;
     template.remove();
     const make = () => template.cloneNode(true);
     this.#listing = new Listing(this.part("listing"), batch.files.length, make, (row, index) => this.#file(row, index));
-    this.part("listing").setAttribute("aria-label", `All files: ${batch.name}`);
+    this.part("listing").setAttribute("aria-label", `All files: ${shown(batch.name)}`);
     this.part("summary").textContent = `All ${files(batch.files.length)}`;
     this.draw();
   }
@@ -55,11 +58,13 @@ export class BatchRow extends Card {
   }
 
   get ticking() {
-    return ["sending", "waiting"].includes(this.#batch.state);
+    return ["connecting", "sending", "waiting"].includes(this.#batch.state);
   }
 
   offers(act) {
-    if (act === "again" && !this.#batch.repeatable) return false;
+    if (act === "again" && this.#batch.state !== "paused" && !this.#batch.repeatable) return false;
+    if (act === "repeat" && !this.#batch.already) return false;
+    if (act === "now" && this.#batch.state === "connecting") return Date.now() - this.#batch.since >= SLOW;
     if (act === "save" && !this.#batch.counts.stored) return false;
     return (BUTTONS[this.#batch.state] ?? AT_WORK).includes(act);
   }
@@ -76,19 +81,21 @@ export class BatchRow extends Card {
   }
 
   #words() {
-    const { state, size, trouble, retryAt } = this.#batch;
+    const { state, size, trouble, retryAt, counts } = this.#batch;
     const all = `${files(this.#batch.files.length)} · ${bytes(size)}`;
     switch (state) {
       case "queued":
-        return `${all} · waits for its turn`;
+        return `${all} · Queued`;
       case "connecting":
-        return `${this.#stored()} · connects`;
+        return `${this.#stored()} · Connecting…`;
       case "sending":
         return `${this.#stored()}${this.#pace()}`;
       case "waiting":
         return `${this.#stored()}. ${trouble.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
+      case "paused":
+        return `${this.#stored()}. ${trouble.words} Still to be sent: ${number(counts.queued)}.`;
       case "stopping":
-        return `${this.#stored()} · stops`;
+        return `${this.#stored()} · Stopping…`;
       case "stored":
         return `${all} · stored and verified`;
       default:
@@ -114,10 +121,10 @@ export class BatchRow extends Card {
   }
 
   #notes() {
-    const { renamed, unsure } = this.#batch;
+    const { renamed, already, resting } = this.#batch;
     const notes = [];
-    if (renamed) notes.push(`${files(renamed)} stored under another name, because the name was taken.`);
-    if (unsure) notes.push(`${files(unsure)} may be stored twice: the first answer was lost with the connection.`);
+    if (resting && already) notes.push(`${files(already)} had been stored already.`);
+    if (resting && renamed) notes.push(`${files(renamed)} stored under another name, because the name was taken.`);
     this.part("notes").hidden = notes.length === 0;
     this.part("notes").textContent = notes.join(" ");
   }
@@ -143,8 +150,9 @@ export class BatchRow extends Card {
     const file = this.#batch.files[index];
     const link = row.querySelector(".link");
     row.dataset.state = file.state;
-    row.title = file.receipt?.name ?? file.name;
-    const [, folders, base] = this.#short(row.title).match(/^(.*\/)?(.*)$/);
+    const name = file.receipt?.name ?? file.name;
+    row.title = shown(name);
+    const [, folders, base] = shown(this.#short(name)).match(/^(.*\/)?(.*)$/);
     row.querySelector(".file-folder").textContent = folders ?? "";
     row.querySelector(".file-base").textContent = base;
     row.querySelector(".file-words").textContent = words(file);
@@ -169,24 +177,23 @@ export class BatchRow extends Card {
   }
 }
 
-function words({ state, size, trouble, renamed }) {
+function words({ state, size, trouble, renamed, already }) {
   const said = {
-    queued: "waits",
-    sending: "is sent",
-    stored: renamed ? "stored under this name" : "stored",
+    queued: "queued",
+    sending: "being sent",
+    stored: already ? "already stored" : renamed ? "stored under this name" : "stored",
     failed: trouble?.words,
     cancelled: "not sent",
   };
   return `${bytes(size)} · ${said[state]}`;
 }
 
-function failure({ trouble, unsure }, name) {
+function failure({ trouble }, name) {
   const row = document.getElementById("failure").content.firstElementChild.cloneNode(true);
   const part = (key) => row.querySelector(`.${key}`);
-  const itself = unsure && trouble.code === "name_taken" ? "It may be this file itself: an earlier answer was lost." : "";
-  part("file-name").textContent = name;
+  row.dataset.code = trouble.code;
+  part("file-name").textContent = shown(name);
   part("failure-words").textContent = trouble.words;
-  part("failure-detail").textContent = [trouble.detail, itself].join(" ").trim();
-  part("code").textContent = trouble.code;
+  part("failure-detail").textContent = trouble.detail;
   return row;
 }

@@ -3,6 +3,7 @@
  * until each file is stored, or has failed for itself. It knows nothing of the page, as `Upload` does not.
  */
 
+import { number } from "../app/format.js";
 import { Many } from "./many.js";
 import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
@@ -13,20 +14,19 @@ import { Trouble } from "./trouble.js";
 export class Batch {
   /**
    * queued · connecting, sending: at work · waiting: to try again · stopping: for the last answers · at rest:
-   * stored (every one), failed (some), cancelled (some, and none failed).
+   * stored (every one), failed (some), cancelled (some, and none failed), paused (for a person to do something).
    */
   state = "queued";
+  since = Date.now(); // when it came to this state
   received = 0; // bytes that are stored
-  trouble = null; // why it waits
+  trouble = null; // why it waits, or is paused
   retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
   counts = { queued: 0, sending: 0, stored: 0, failed: 0, cancelled: 0 }; // files in each state
   failures = new Set(); // files
-  renamed = 0; // files stored under another name than their own …
-  unsure = 0; // … of which it may be themselves that had taken theirs
   onchange = () => {};
 
   #path;
-  #supply = new Supply([]);
+  #supply;
   #many = null;
   #pauses = new Pauses();
   #forgetting = Promise.resolve();
@@ -42,11 +42,21 @@ export class Batch {
     this.failures = new Set(this.files.filter(({ state }) => state === "failed"));
     this.size = this.files.reduce((sum, { size }) => sum + size, 0);
     this.name = title(this.files);
-    this.#supply = new Supply(this.files.filter(({ state }) => state === "queued"));
+    this.#supply = new Supply(path, this.files.filter(({ state }) => state === "queued"));
   }
 
   get resting() {
-    return ["stored", "failed", "cancelled"].includes(this.state);
+    return ["stored", "failed", "cancelled", "paused"].includes(this.state);
+  }
+
+  /** How many files were stored under another name than their own. */
+  get renamed() {
+    return this.files.filter(({ renamed }) => renamed).length;
+  }
+
+  /** How many files were stored before this page sent them. */
+  get already() {
+    return this.files.filter(({ already }) => already).length;
   }
 
   /** Works until it rests. */
@@ -55,18 +65,19 @@ export class Batch {
     while (!this.resting) await this.#attempt();
   }
 
-  /** Do not wait any longer for the next attempt. */
+  /** Make the next attempt now: do not wait for it, nor for a service that does not answer. */
   hurry() {
+    if (this.state === "connecting") this.#many?.abandon();
     this.#pauses.hurry();
   }
 
   /** Sends no more. What was sent already gets its answer, while the connection lasts. */
   stop() {
-    if (this.resting) return;
-    const idle = this.state === "queued"; // the queue leaves it out
+    const idle = ["queued", "paused"].includes(this.state); // the queue leaves it out
+    if (this.resting && !idle) return;
     this.#become("stopping");
     for (const file of this.#left()) {
-      if (file.unsure || file.token) file.fail(new Trouble("unanswered"));
+      if (file.unanswered) file.fail(new Trouble("unanswered"));
       else file.cancel();
     }
     this.#many?.stop();
@@ -79,18 +90,26 @@ export class Batch {
     return this.resting && this.files.some(repeatable);
   }
 
-  /** Begins anew with all that is not stored, as far as it can be read. */
+  /** Goes on with all that is not stored, as far as it can be read. */
   enqueue() {
-    const again = this.files.filter(repeatable);
-    for (const file of again) file.enqueue();
-    this.#supply = new Supply(again);
+    for (const file of this.files.filter(repeatable)) file.enqueue();
+    this.#supply = new Supply(
+      this.#path,
+      this.files.filter(({ state }) => state === "queued"),
+    );
     this.#become("queued");
+  }
+
+  /** Sends once more what was stored before. */
+  repeat() {
+    for (const file of this.files.filter(({ already }) => already)) file.repeat();
+    this.enqueue();
   }
 
   async #attempt() {
     this.#become("connecting");
-    this.#many = new Many(this.#path, this.#supply);
     try {
+      this.#many = new Many(this.#path, this.#supply);
       await this.#many.run();
       this.#rest();
     } catch (error) {
@@ -101,21 +120,28 @@ export class Batch {
   }
 
   async #suffer(trouble) {
-    if (this.#stopping) return this.#giveUp(new Trouble("unanswered"));
-    if (!trouble.passing) return this.#giveUp(trouble);
-    const over = this.#pauses.begin(trouble.after);
-    Object.assign(this, { trouble, retryAt: this.#pauses.until });
+    if (this.#stopping) return this.#giveUp();
+    if (trouble.code === "aborted") return undefined; // and so the next attempt begins at once
+    if (!trouble.passing) return this.#pause(trouble);
+    const over = this.#pauses.begin(trouble);
+    Object.assign(this, { trouble: this.#pauses.trouble, retryAt: this.#pauses.until });
     this.#become("waiting");
     await over;
-    if (this.#stopping) this.#rest();
+    return this.#stopping && this.#rest();
   }
 
   get #stopping() {
     return this.state === "stopping";
   }
 
-  #giveUp(trouble) {
-    for (const file of this.#left()) file.fail(trouble);
+  /** All that is left would fail as this one did: it is said once, and nothing is tried until a person says so. */
+  #pause(trouble) {
+    this.trouble = trouble;
+    this.#become("paused");
+  }
+
+  #giveUp() {
+    for (const file of this.#left()) file.fail(new Trouble("unanswered"));
     this.#rest();
   }
 
@@ -124,7 +150,11 @@ export class Batch {
     return this.#supply.clear().filter(({ state }) => state === "queued");
   }
 
+  /** Every file must have come to its end; one that has not is a fault of this page, and is not passed over. */
   #rest() {
+    for (const file of this.files) {
+      if (["queued", "sending"].includes(file.state)) file.fail(new Trouble("mislaid"));
+    }
     const { failed, cancelled } = this.counts;
     this.#become(failed ? "failed" : cancelled ? "cancelled" : "stored");
   }
@@ -133,6 +163,7 @@ export class Batch {
     this.counts[before] -= 1;
     this.counts[file.state] += 1;
     if (before === "failed") this.failures.delete(file);
+    if (before === "stored") this.received -= file.size;
     if (file.state === "failed") this.#failed(file);
     if (file.state === "stored") this.#stored(file);
     if (file.state === "sending" && !this.#stopping) this.#become("sending");
@@ -142,25 +173,21 @@ export class Batch {
   #stored(file) {
     this.#pauses.progressed();
     this.received += file.size;
-    if (!file.renamed) return;
-    this.renamed += 1;
-    if (file.unsure) this.unsure += 1;
   }
 
   /** What the service keeps of one that has failed is of no use: to try again is to begin anew. */
   #failed(file) {
     this.failures.add(file);
-    const { code } = file.trouble;
-    if (!file.token || ["superseded", "unanswered"].includes(code)) return; // another has it, or it may be stored
+    if (!file.open || ["superseded", "unanswered"].includes(file.trouble.code)) return; // another has it, or it may be stored
+    file.open = false;
     const url = `${this.#path}/${file.token}`;
-    file.token = null;
     // One at a time: a browser has few connections, and other uploads want them. What it fails at expires by itself.
     this.#forgetting = this.#forgetting.then(() => service.cancel(url)).catch(() => {});
   }
 
   #become(state) {
-    this.state = state;
-    if (state !== "waiting") this.trouble = null;
+    if (this.state !== state) Object.assign(this, { state, since: Date.now() });
+    if (!["waiting", "paused"].includes(state)) this.trouble = null;
     this.onchange();
   }
 }
@@ -170,5 +197,5 @@ const repeatable = ({ state, file }) => file !== null && ["failed", "cancelled"]
 /** The folder they all come from, or the first of what was chosen and how much else there is. */
 function title(files) {
   const [first, ...others] = new Set(files.map(({ name }) => name.match(/^[^/]*\/?/)[0]));
-  return others.length ? `${first} and ${others.length} more` : first;
+  return others.length ? `${first} and ${number(others.length)} more` : first;
 }

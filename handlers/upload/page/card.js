@@ -1,9 +1,11 @@
 /** A panel in the list that shows one piece of work: what all such panels have in common. */
 
+import { shown } from "../app/names.js";
+
 /** Many have the same buttons: to those who cannot see the panel, each says whose it is. */
 function label(button, words, { name }) {
   button.textContent = words;
-  button.setAttribute("aria-label", `${words}: ${name}`);
+  button.setAttribute("aria-label", `${words}: ${shown(name)}`);
 }
 
 export class Card {
@@ -14,18 +16,19 @@ export class Card {
 
   /**
    * @param {string} template the id of its template
-   * @param {{name: string, state: string}} work what it shows
+   * @param {{name: string, state: string, trouble: import("./trouble.js").Trouble | null}} work what it shows
    * @param {Record<string, () => void>} actions what its buttons do, by their names
    */
   constructor(template, work, actions) {
     this.#work = work;
     this.actions = actions;
     this.element = document.getElementById(template).content.firstElementChild.cloneNode(true);
-    this.part("name").textContent = work.name;
+    this.part("name").textContent = shown(work.name);
     this.#buttons = [...this.element.querySelectorAll("button")];
     for (const button of this.#buttons) {
       label(button, button.textContent, work);
-      button.addEventListener("click", () => this.actions[button.dataset.act]());
+      // The second click of a double one is meant for the button that was there before.
+      button.addEventListener("click", ({ detail }) => detail > 1 || this.actions[button.dataset.act]());
     }
   }
 
@@ -42,6 +45,7 @@ export class Card {
   draw() {
     const held = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.element.dataset.state = this.#work.state;
+    this.element.dataset.code = this.#work.trouble?.code ?? "";
     this.#follow();
     this.fill();
     for (const button of this.#buttons) button.hidden = !this.offers(button.dataset.act);

@@ -1,6 +1,6 @@
 /** The page's end of `digest-worker.js`: one file, and its digest at any offset. */
 
-import { deferred } from "./deferred.js";
+import { deferred } from "../app/deferred.js";
 import { Trouble } from "./trouble.js";
 
 const idle = []; // workers that have done their file: to start one takes longer than to hash a small file

@@ -4,7 +4,8 @@ import { Trouble } from "./trouble.js";
 
 /**
  * The size is asked for once: Chromium looks at the disk each time.
- * @typedef {{name: string, file?: File, size: number, trouble?: Trouble}} Named without a file: why it cannot be read
+ * @typedef {{name: string, file?: File, size: number, nth?: number, trouble?: Trouble}} Named
+ *   `nth` of those that have its name, from 0; without a file: why it cannot be read
  */
 
 /**
@@ -14,9 +15,13 @@ export class Found {
   /** @type {Named[]} */
   files = [];
   hidden = new Set(); // names: files, and folders that were not looked into
+  #alike = new Map(); // name → how many files of that name there are
 
   file(name, file) {
-    this.files.push({ name: name.normalize("NFC"), file, size: file.size }); // some systems take accents apart (NFD)
+    const composed = name.normalize("NFC"); // some systems take accents apart (NFD)
+    const nth = this.#alike.get(composed) ?? 0;
+    this.#alike.set(composed, nth + 1);
+    this.files.push({ name: composed, file, size: file.size, nth });
   }
 
   /** In the order people expect: "2.jpg" before "10.jpg". */

@@ -3,14 +3,15 @@
  * answers, which come in the order of the files.
  */
 
+import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
-import { deferred } from "./deferred.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
 import { Trouble } from "./trouble.js";
 
 const AT_ONCE = 256; // files that wait for their answers; the service reads on up to 512
 const IN_FLIGHT = 8 * 1024 * 1024; // bytes of them
 const BUFFERED = 1024 * 1024; // bytes that have not left the browser
+const FOR_ALL = ["no_space", "not_permitted", "read_only", "quota_reached", "too_many_files"]; // one file's trouble that the next will have
 const OF_THE_SOCKET = ["bad_message", "idle", "internal_error"]; // an error that tells why a Close frame follows
 
 export class Many {
@@ -19,8 +20,7 @@ export class Many {
   #silence;
   #sent = []; // files without an answer, in order
   #inFlight = 0; // bytes of them
-  #resuming = null; // that of them of which `ready` has to say whether it is sent again
-  #trouble = null; // one file's that may pass: nothing more is sent, what was sent is answered first
+  #trouble = null; // one file's that is not its own: nothing more is sent, what was sent is answered first
   #error = null; // the message before the Close frame
   #opened = deferred();
   #wasOpen = false;
@@ -63,30 +63,42 @@ export class Many {
     if (this.#sent.length === 0) this.#over.resolve();
   }
 
+  /** Ends at once: with another socket it may go better. */
+  abandon() {
+    this.#over.reject(Trouble.aborted());
+  }
+
   async #work() {
     await this.#opened.promise;
     this.#silence.restart();
-    for (let file = await this.#next(); file; file = await this.#next()) this.#begin(file);
+    while (await this.#sendNext());
     while (this.#sent.length) await this.#change();
     if (this.#trouble) throw this.#trouble;
   }
 
-  /** The next file, as soon as there is room for it. */
-  async #next() {
+  /**
+   * Sends the next file, as soon as there is room for it; false when there is none. It leaves the supply and joins
+   * what is sent in one step: a file that waited between the two would be lost with the socket.
+   */
+  async #sendNext() {
     while (!this.#trouble) {
       const file = await this.#supply.first();
-      if (this.#closed) throw new Trouble("lost", "closed here", { passing: true });
-      if (!file) return null;
-      if (this.#fits(file)) return this.#supply.shift();
+      if (this.#closed) throw Trouble.aborted();
+      if (!file) return false;
+      if (this.#fits(file)) {
+        this.#begin(this.#supply.shift());
+        return true;
+      }
       await this.#change();
     }
-    return null;
+    return false;
   }
 
+  /** The first of all goes alone: its answer tells whether to expect that the others are stored already. */
   #fits(file) {
     if (this.#sent.length === 0) return true;
-    if (this.#resuming || this.#sent.length >= AT_ONCE || this.#socket.bufferedAmount > BUFFERED) return false;
-    return this.#inFlight + file.bytes.length <= IN_FLIGHT;
+    if (this.#supply.expecting === null || this.#sent.length >= AT_ONCE) return false;
+    return this.#socket.bufferedAmount <= BUFFERED && this.#inFlight + file.bytes.length <= IN_FLIGHT;
   }
 
   #begin(file) {
@@ -94,22 +106,14 @@ export class Many {
     this.#sent.push(file);
     this.#inFlight += file.bytes.length;
     file.begin();
-    if (file.token) {
-      this.#resuming = file;
-      this.#say({ type: "resume", token: file.token });
-    } else {
-      this.#say({ type: "create", name: file.name, size: file.bytes.length });
-      this.#content(file);
-    }
+    this.#say(JSON.stringify({ type: "create", name: file.name, size: file.bytes.length, token: file.token }));
+    if (file.bytes.length) this.#say(file.bytes);
+    this.#say(JSON.stringify({ type: "end", sha256: file.sha256 }));
   }
 
-  #content(file) {
-    if (file.bytes.length) this.#socket.send(file.bytes);
-    this.#say({ type: "end", sha256: file.sha256 });
-  }
-
-  #say(message) {
-    this.#socket.send(JSON.stringify(message)); // on a socket that is lost the browser throws it away, as it should
+  /** What a lost socket does not take is sent again on the next. */
+  #say(data) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(data);
   }
 
   /** Until something was heard. An answer or an ack comes for whatever is in the way. */
@@ -120,18 +124,21 @@ export class Many {
 
   #heard(message) {
     this.#silence.restart();
-    if (message.type === "ready") this.#ready(this.#sent[0], message);
-    else if (message.type === "stored") this.#answered().answered(message);
+    if (message.type === "ready") this.#ready();
+    else if (message.type === "stored") this.#stored(message);
     else if (message.type === "error") this.#failed(message);
     this.#news.resolve();
   }
 
-  #ready(file, { token }) {
-    file.token = token;
-    if (file !== this.#resuming) return;
-    this.#resuming = null; // it is not stored: from its beginning, it is small
-    this.#say({ type: "restart" });
-    this.#content(file);
+  #ready() {
+    this.#sent[0].open = true;
+  }
+
+  #stored(receipt) {
+    const file = this.#answered();
+    file.answered(receipt);
+    if (file.state === "queued") this.#supply.back([file]);
+    this.#supply.expecting = file.already;
   }
 
   #failed(message) {
@@ -141,11 +148,8 @@ export class Many {
     }
     const file = this.#answered();
     const trouble = Trouble.fromMessage(message);
-    if (trouble.code === "unknown_upload") {
-      file.token = null; // a crash of the service has undone it: for that it is a new file
-      file.enqueue();
-      this.#supply.back([file]);
-    } else if (trouble.passing) {
+    this.#supply.expecting ??= false;
+    if (trouble.passing || FOR_ALL.includes(trouble.code)) {
       file.enqueue();
       this.#supply.add(file);
       this.#trouble = trouble;
@@ -157,12 +161,12 @@ export class Many {
   /** The file that an answer is for. */
   #answered() {
     const file = this.#sent.shift();
-    if (file === this.#resuming) this.#resuming = null;
     this.#inFlight -= file.bytes.length;
     return file;
   }
 
   #patience() {
+    if (this.#socket.readyState === WebSocket.CONNECTING) return CONNECTING;
     if (this.#socket.readyState === WebSocket.OPEN && this.#sent.length === 0) return Infinity;
     return this.#socket.bufferedAmount === 0 && this.#sent.length ? STORING : SILENCE;
   }

@@ -1,13 +1,16 @@
 /** The page: files in, uploads into the queue, rows on the screen, and what this browser remembers. */
 
-import { Batch } from "./batch.js";
+import { bytes } from "../app/format.js";
+import { shown } from "../app/names.js";
 import { BatchRow } from "./batch-row.js";
+import { Batch } from "./batch.js";
 import { dropped, chosen } from "./files.js";
 import { Queue } from "./queue.js";
 import { forget, recall, remember } from "./remembered.js";
 import { Row } from "./row.js";
 import { ask } from "./service.js";
 import { SMALL } from "./small-file.js";
+import { tokens } from "./token.js";
 import { Upload } from "./upload.js";
 
 const AT_ONCE = 3;
@@ -18,6 +21,7 @@ const find = (id) => document.getElementById(id);
 const input = find("files");
 const folder = find("folder");
 const queue = new Queue(AT_ONCE);
+const token = await tokens(path);
 const batches = new Queue(1); // all small files of a choice go over one socket
 const rows = new Map(); // upload or batch → its row
 let chosenFor = null; // the upload whose button opened the file dialog
@@ -34,8 +38,10 @@ function add(upload) {
   const start = () => resume(() => upload.enqueue());
   const row = new Row(upload, {
     choose: () => choose(upload),
+    rechoose: () => choose(upload),
     now: () => upload.hurry(),
     again: start,
+    repeat: () => resume(() => upload.repeat()),
     back: start,
     keep: () => upload.keep(),
     trust: () => resume(() => upload.insist()),
@@ -45,7 +51,7 @@ function add(upload) {
       upload.keep();
       begin([{ file, name, size: file.size }]);
     },
-    cancel: () => upload.cancel(),
+    cancel: () => mayCancel(upload) && upload.cancel(),
     dismiss: () => {
       if (upload.url) forget(path, upload.url);
       dismiss(upload);
@@ -60,13 +66,21 @@ function add(upload) {
   return upload;
 }
 
+/** One that this page does not send may be on its way in another tab, or from another program. */
+function mayCancel({ state, name, received }) {
+  const words = `Cancel “${shown(name)}”? The ${bytes(received)} that have arrived are thrown away, wherever it is sent from.`;
+  return state !== "parked" || confirm(words);
+}
+
 function addBatch(batch) {
+  const resume = (ready) => {
+    ready();
+    batches.add(batch);
+  };
   const row = new BatchRow(batch, path, {
     now: () => batch.hurry(),
-    again: () => {
-      batch.enqueue();
-      batches.add(batch);
-    },
+    again: () => resume(() => batch.enqueue()),
+    repeat: () => resume(() => batch.repeat()),
     stop: () => batch.stop(),
     dismiss: () => dismiss(batch),
   });
@@ -96,17 +110,23 @@ function show(work, row, noticed) {
 function tell({ name, state, trouble }) {
   const words = { stored: "stored and verified", cancelled: "cancelled", failed: "some have failed" };
   const said = trouble?.words ?? words[state];
-  if (said) find("news").textContent = `${name}: ${said}`;
+  if (said) find("news").textContent = `${shown(name)}: ${said}`;
 }
 
 /** What concerns all uploads together: the list's frame and the window's title. */
 function survey() {
-  const busy = working();
   find("uploads").hidden = rows.size === 0;
   if (single) headline([...rows.keys()][0]);
-  const [received, size] = ["received", "size"].map((key) => busy.reduce((sum, work) => sum + work[key], 0));
-  const percent = size ? `${Math.floor((100 * received) / size)} % · ` : "";
-  document.title = `${percent}Upload · Jackfield`;
+  document.title = `${progress()}Upload · Jackfield`;
+}
+
+/** Over all files that this page has sent, sends or is to send. */
+function progress() {
+  const wanted = [...rows.keys()].filter(({ state }) => !["parked", "cancelled"].includes(state));
+  if (wanted.length === 0) return "";
+  if (wanted.every(({ state }) => state === "stored")) return "✓ Done · ";
+  const [received, size] = ["received", "size"].map((key) => wanted.reduce((sum, work) => sum + work[key], 0));
+  return size ? `${Math.floor((100 * received) / size)} % · ` : "";
 }
 
 function dismiss(work) {
@@ -161,14 +181,18 @@ function take({ files, hidden }, target = null) {
 /** What the service never knew of can only be tried again with its own file. */
 const isNew = (upload, { name }) => !upload.url && !upload.named(name);
 
+/** A file with all that an upload of it begins with. */
+function named(found) {
+  const modified = found.file?.lastModified ?? 0;
+  return { ...found, modified, token: token({ ...found, modified }) };
+}
+
 /** Small files go together; one alone is an upload as large ones are. What cannot be read is told among the small. */
 function begin(fresh) {
   const [light, heavy] = [true, false].map((small) => fresh.filter(({ size }) => size <= SMALL === small));
   const together = light.length > 1 || light.some(({ trouble }) => trouble);
-  if (together) batches.add(addBatch(new Batch(path, light)));
-  for (const { file, name, size } of together ? heavy : fresh) {
-    queue.add(add(new Upload(path, { file, name, size, modified: file.lastModified })));
-  }
+  if (together) batches.add(addBatch(new Batch(path, light.map(named))));
+  for (const each of (together ? heavy : fresh).map(named)) queue.add(add(new Upload(path, each)));
 }
 
 function goOn(upload, found) {

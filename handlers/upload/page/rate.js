@@ -8,10 +8,14 @@ export class Rate {
   /** @param {number} bytes received so far; fewer than before begin anew */
   note(bytes) {
     const at = performance.now();
-    if (bytes < (this.#samples.at(-1)?.bytes ?? 0)) this.#samples = [];
+    if (bytes < (this.#last?.bytes ?? 0)) this.#samples = [];
     this.#samples.push({ at, bytes });
     // One older than the span stays: the speed is that since then.
     while (this.#samples.length > 2 && at - this.#samples[1].at > SPAN) this.#samples.shift();
+  }
+
+  get #last() {
+    return this.#samples[this.#samples.length - 1];
   }
 
   reset() {
@@ -20,7 +24,7 @@ export class Rate {
 
   /** @returns {number | undefined} bytes a second, once there is enough to tell */
   get perSecond() {
-    const [first, last] = [this.#samples[0], this.#samples.at(-1)];
+    const [first, last] = [this.#samples[0], this.#last];
     if (!first || last.at - first.at < 500) return undefined;
     return ((last.bytes - first.bytes) * 1000) / (last.at - first.at);
   }

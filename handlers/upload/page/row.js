@@ -1,22 +1,24 @@
 /** One upload as the page shows it: its bar, what it does in words, its buttons, and in the end its receipt. */
 
 import { bytes, duration, minute } from "../app/format.js";
+import { shown } from "../app/names.js";
 import { Card } from "./card.js";
 import { Rate } from "./rate.js";
 
 const BUTTONS = {
   parked: ["choose", "cancel"],
   waiting: ["now", "cancel"],
-  failed: ["again", "cancel", "dismiss"],
+  failed: ["again", "rechoose", "cancel", "dismiss"],
   taken: ["back", "dismiss"],
-  stored: ["dismiss"],
+  stored: ["repeat", "dismiss"],
   cancelled: ["dismiss"],
   connecting: ["now", "cancel"],
 };
 const AT_WORK = ["cancel"];
 const ASKED = { other_file: ["keep", "anew", "aside"], perhaps_other: ["trust", "keep", "anew", "aside"] };
 const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
-const SAID_ALREADY = ["lost", "superseded"]; // their detail says no more than their sentence
+const HOPELESS = ["invalid_name", "too_large", "unreadable", "not_permitted"]; // to try again as it is fails again
+const SAID_ALREADY = ["lost", "superseded", "restarting", "unreadable", "digest_mismatch"]; // their detail says no more
 const TICKING = ["connecting", "sending", "waiting"]; // their words change although nothing happens
 const BARS = ["parked", "connecting", "checking", "sending", "finishing", "waiting", "taken", "asking"];
 
@@ -39,7 +41,7 @@ export class Row extends Card {
     const { state } = this.#upload;
     if (state === "sending") this.#rate.note(this.#upload.received);
     else this.#rate.reset();
-    this.#bar(BARS.includes(state));
+    this.#bar(BARS.includes(state) || this.#kept() !== "");
     this.part("words").textContent = this.#words();
     this.#detail();
     this.#question();
@@ -56,6 +58,9 @@ export class Row extends Card {
     const { state, url, trouble, since } = this.#upload;
     if (act === "copy") return true; // it stands in the receipt, and comes and goes with that
     if (state === "asking") return ASKED[trouble.code].includes(act) && (act !== "aside" || this.#renamed);
+    if (act === "again" && HOPELESS.includes(trouble?.code)) return false;
+    if (act === "rechoose" && trouble?.code !== "unreadable") return false;
+    if (act === "repeat" && !this.#upload.already) return false;
     if (state === "connecting" && act === "now") return Date.now() - since >= SLOW;
     if (state === "failed" && act === (url ? "dismiss" : "cancel")) return false;
     return (BUTTONS[state] ?? AT_WORK).includes(act);
@@ -81,11 +86,11 @@ export class Row extends Card {
       case "parked":
         return `${bytes(received)}${whole} arrived. Choose the same file to go on${this.#until()}.`;
       case "queued":
-        return `${bytes(size)} · waits for its turn`;
+        return `${bytes(size)} · Queued`;
       case "connecting":
-        return `${bytes(size)} · connects`;
+        return `${bytes(size ?? this.#upload.file.size)} · Connecting…`;
       case "checking":
-        return `Checks that the ${bytes(received)} already there are the same`;
+        return `Checking that the ${bytes(received)} already there are the same`;
       case "sending":
         return `${bytes(received)}${whole}${this.#pace()}`;
       case "finishing":
@@ -93,12 +98,18 @@ export class Row extends Card {
       case "waiting":
         return `${trouble.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
       case "stored":
-        return `${bytes(size)} · stored and verified`;
+        return `${bytes(size)} · ${this.#upload.already ? "already stored" : "stored and verified"}`;
       case "cancelled":
         return trouble ? `Cancelled, but the service does not know that yet. ${trouble.words}` : "Cancelled.";
       default:
-        return trouble.words;
+        return `${trouble.words}${this.#kept()}`;
     }
+  }
+
+  /** What a failure has not destroyed. */
+  #kept() {
+    const { state, url, received } = this.#upload;
+    return state === "failed" && url && received ? ` ${bytes(received)} are kept.` : "";
   }
 
   #until() {
@@ -120,7 +131,6 @@ export class Row extends Card {
     this.part("detail").hidden = !shown;
     if (!shown) return;
     this.part("detail-text").textContent = trouble.detail;
-    this.part("code").textContent = trouble.code;
   }
 
   /** Whether the file that was chosen has a name of its own. */
@@ -131,7 +141,7 @@ export class Row extends Card {
   #question() {
     const asking = this.#upload.state === "asking";
     this.part("question").hidden = !asking;
-    if (asking) this.button("aside", `Store it as ${this.#upload.chosen}`);
+    if (asking) this.button("aside", `Store it as ${shown(this.#upload.chosen)}`);
   }
 
   #link() {
@@ -139,7 +149,7 @@ export class Row extends Card {
     const link = this.part("link");
     link.hidden = url === null || url === location.pathname;
     if (url) link.href = url;
-    link.textContent = receipt ? "Receipt" : "Its own page";
+    link.textContent = receipt ? "Receipt" : "Link to this upload";
   }
 
   #receipt() {
@@ -147,9 +157,9 @@ export class Row extends Card {
     this.part("receipt").hidden = !receipt;
     if (!receipt) return;
     this.part("sha256").textContent = receipt.sha256;
-    this.part("name").textContent = receipt.name;
+    this.part("name").textContent = shown(receipt.name);
     this.part("renamed").hidden = receipt.name === name;
-    this.part("renamed").textContent = `“${name}” was taken, so it was stored under this name.`;
+    this.part("wanted").textContent = shown(name);
   }
 
   /** Selects the digest first: where a page may not write to the clipboard, the keyboard still can. */

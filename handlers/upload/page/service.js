@@ -26,9 +26,9 @@ async function request(url, { signal, ...options }, read) {
 
 const json = (response) => response.json();
 
-/** Creates an upload. @returns {Promise<{url: string, name: string, offset: number, expires: string}>} */
-export function create(path, { name, size }, signal) {
-  const body = JSON.stringify({ name, size });
+/** Creates an upload, or finds the one that has this token. @returns what `ask` does, and its `url` where it is open */
+export function create(path, { name, size, token }, signal) {
+  const body = JSON.stringify({ name, size, token });
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
   return request(path, { method: "POST", headers, body, signal }, json);
 }

@@ -3,12 +3,12 @@
  * believed; the page may not run ahead of it by more than the window.
  */
 
+import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
-import { deferred } from "./deferred.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
 import { Trouble } from "./trouble.js";
 
-const READ = 4 * 1024 * 1024; // bytes of the file in memory at once
+const PIECE = 4 * 1024 * 1024; // bytes of a message; the browser reads it from the file when it sends it
 const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
 
 export class Session {
@@ -21,7 +21,7 @@ export class Session {
   #silence;
   #owed = true; // the service has to say something: ready, an ack, the receipt
   #ended = false; // `end` was said
-  #limits = null; // of `ready`: {piece, window}, once the bytes before `sent` are known to be ours
+  #window = 0; // of `ready`, once the bytes before `sent` are known to be ours; 0 when nothing may be sent
   #sent = 0;
   #acked = 0;
   #pumping = false;
@@ -81,11 +81,11 @@ export class Session {
     else if (message.type === "error") this.#error = message;
   }
 
-  async #ready({ offset, sha256, message_size, window }) {
+  async #ready({ offset, sha256, window }) {
     this.#owed = false;
     this.#judge(await this.#same(offset, sha256));
     this.#sent = this.#acked = offset;
-    this.#limits = { piece: Math.min(message_size, window, READ), window };
+    this.#window = window;
     this.#report({ received: offset, doing: "sending" });
     this.#guard(this.#digest.at(this.#file.size)); // begins now, beside the sending
     await this.#pump();
@@ -109,32 +109,30 @@ export class Session {
 
   /** Sends what there is room for. One at a time: every ack and every hashed stretch calls it again. */
   async #pump() {
-    if (this.#pumping || !this.#limits) return;
+    if (this.#pumping || !this.#window) return;
     this.#pumping = true;
     for (let end = this.#room(); end > this.#sent; end = this.#room()) await this.#send(end);
     this.#pumping = false;
     if (this.#sent === this.#file.size) {
-      this.#limits = null;
+      this.#window = 0;
       await this.#end();
     }
   }
 
-  /** How far may be sent now; in whole pieces, but for the last. */
+  /** How far may be sent now; in whole pieces, but for the last. Two are under way: acks come for each half window. */
   #room() {
-    const { size } = this.#file;
-    const end = Math.min(size, this.#acked + this.#limits.window, this.#sent + READ);
-    const piece = Math.min(this.#limits.piece, size - this.#sent);
-    const blocked = end - this.#sent < piece || this.#sent > this.#digest.hashed + AHEAD;
-    return blocked || !this.#open ? this.#sent : end;
+    const left = this.#file.size - this.#sent;
+    const piece = Math.min(PIECE, Math.ceil(this.#window / 2), left);
+    const blocked = this.#sent + piece > this.#acked + this.#window || this.#sent > this.#digest.hashed + AHEAD;
+    return blocked || !this.#open ? this.#sent : this.#sent + piece;
   }
 
+  /** A file of one piece is read here, where it is told if it cannot be; of a larger one the digest tells that. */
   async #send(end) {
-    const bytes = await this.#file.slice(this.#sent, end).arrayBuffer();
-    const { piece } = this.#limits;
+    const piece = this.#file.slice(this.#sent, end);
+    const data = this.#file.size > PIECE ? piece : await piece.arrayBuffer();
     if (!this.#open) return;
-    for (let from = 0; from < bytes.byteLength; from += piece) {
-      this.#socket.send(new Uint8Array(bytes, from, Math.min(piece, bytes.byteLength - from)));
-    }
+    this.#socket.send(data);
     this.#sent = end;
     this.#await();
   }

@@ -1,6 +1,7 @@
 /** A file that is sent with many others on one socket: in memory from its reading to its answer. */
 
 import { Sha256 } from "./sha256.js";
+import { freshToken } from "./token.js";
 import { Trouble } from "./trouble.js";
 
 export const SMALL = 1024 * 1024; // bytes of a file that is sent this way
@@ -10,20 +11,21 @@ export class SmallFile {
   state = "queued";
   bytes = null;
   sha256 = ""; // of the bytes
-  token = null; // as soon as the service has said it
+  open = false; // the service has begun with it: there is an upload, which ends stored, or is cancelled
+  unanswered = false; // it was sent, and the connection was lost before the answer came
   receipt = null; // {name, size, sha256}
+  already = false; // it was stored before this page sent it
   trouble = null; // why it has failed
-  unsure = false; // it was sent, and the answer was lost before there was a token: it may be there already
 
   #moved;
   #reading = null;
 
   /**
-   * @param {import("./files.js").Named} found without a file it has failed already
+   * @param {import("./files.js").Named & {token: string}} found without a file it has failed already
    * @param {(file: SmallFile, before: string) => void} moved called when its state has changed
    */
-  constructor({ name, file = null, size, trouble = null }, moved) {
-    Object.assign(this, { name, file, size, trouble });
+  constructor({ name, file = null, size, token, trouble = null }, moved) {
+    Object.assign(this, { name, file, size, token, trouble });
     this.#moved = moved;
     if (trouble) this.state = "failed";
   }
@@ -33,45 +35,63 @@ export class SmallFile {
     return this.receipt !== null && this.receipt.name !== this.name;
   }
 
-  /** Reads and digests it, once however often it is asked for; a file that cannot be read has failed. */
-  read() {
-    this.#reading ??= this.#read();
+  /**
+   * Reads and digests it, once however often it is asked for; a file that cannot be read has failed.
+   * @param {((token: string) => Promise<object | null>) | null} ask for its receipt, where it may be stored already
+   */
+  read(ask) {
+    this.#reading ??= this.#read(ask);
     return this.#reading;
   }
 
-  async #read() {
+  async #read(ask) {
     try {
       this.bytes = new Uint8Array(await this.file.arrayBuffer());
       this.sha256 = await digest(this.bytes);
+      const receipt = await ask?.(this.token);
+      if (receipt && this.state === "queued") this.answered(receipt);
     } catch (error) {
       if (this.state === "queued") this.fail(Trouble.from(error));
     }
   }
 
   begin() {
+    this.open = false;
     this.#become("sending");
   }
 
   /** It has to be sent, or sent again. */
   enqueue() {
+    if (this.trouble?.code === "token_conflict") this.token = freshToken();
     this.trouble = null;
     this.#become("queued");
   }
 
-  /** The socket is gone and with it the answer: what has a token can be asked for, what has none cannot. */
+  /** It has to be sent although it is stored. */
+  repeat() {
+    Object.assign(this, { token: freshToken(), receipt: null, already: false });
+    this.enqueue();
+  }
+
+  /** The socket is gone and with it the answer. */
   lost() {
-    this.unsure ||= this.token === null;
+    this.unanswered = true;
     this.enqueue();
   }
 
   /** @param {{name: string, size: number, sha256: string}} receipt it is stored only if that tells of its bytes */
   answered({ name, size, sha256 }) {
-    if (size !== this.bytes.length || sha256 !== this.sha256) {
+    const already = !this.open && !this.unanswered;
+    this.unanswered = false;
+    if (size === this.bytes.length && sha256 === this.sha256) {
+      Object.assign(this, { already, receipt: { name, size, sha256 } });
+      this.#end("stored");
+    } else if (already) {
+      this.token = freshToken(); // another file that was once alike in name, size and time
+      this.enqueue();
+    } else {
       this.fail(new Trouble("digest_mismatch", `The service has stored other bytes as “${name}”.`));
-      return;
     }
-    this.receipt = { name, size, sha256 };
-    this.#end("stored");
   }
 
   /** @param {Trouble} trouble */

@@ -4,10 +4,12 @@
  */
 
 import { bytes } from "../app/format.js";
+import { shown } from "../app/names.js";
 import { Digest } from "./digest.js";
 import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
 import { Session } from "./session.js";
+import { freshToken } from "./token.js";
 import { Trouble } from "./trouble.js";
 
 /**
@@ -26,6 +28,7 @@ export class Upload {
   received = 0; // bytes the service has
   durable = 0; // bytes it cannot lose any more
   receipt = null; // {name, size, sha256}
+  already = false; // it was stored before this page sent it
   trouble = null; // why it waits, asks or has failed
   retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
   onchange = () => {};
@@ -40,13 +43,14 @@ export class Upload {
 
   /**
    * @param {string} path the handler's
-   * @param {{file?: File, name: string, size: number | null, modified?: number, url?: string, expires?: string}} facts
-   *   with a file it is a new upload, with a url an older one that waits for its file; times as the service says them
+   * @param {{file?: File, name: string, size: number | null, modified?: number, token?: string, url?: string,
+   *   expires?: string}} facts with a file and a token it is a new upload, with a url an older one that waits for its
+   *   file; times as the service says them
    */
-  constructor(path, { file = null, name, size, modified = 0, url = null, expires = null }) {
+  constructor(path, { file = null, name, size, modified = 0, token = null, url = null, expires = null }) {
     this.#path = path;
     this.#known = file !== null;
-    Object.assign(this, { file, name, size, modified, url, expires, chosen: name });
+    Object.assign(this, { file, name, size, modified, token, url, expires, chosen: name });
     this.state = file ? "queued" : "parked";
   }
 
@@ -85,9 +89,14 @@ export class Upload {
 
   /** Another answer: cancel what has arrived, and send this file under the same name. */
   anew() {
-    const { file, url } = this;
-    this.#unwanted = url;
-    Object.assign(this, { url: null, received: 0, durable: 0, size: file.size, modified: file.lastModified });
+    this.#unwanted = this.url;
+    Object.assign(this, { size: this.file.size, modified: this.file.lastModified });
+    this.repeat();
+  }
+
+  /** Sends it although it is stored, or was begun. */
+  repeat() {
+    this.#renew();
     this.insist();
   }
 
@@ -164,16 +173,35 @@ export class Upload {
     this.#become("connecting");
     await this.file.slice(0, 1).arrayBuffer(); // one that has changed since it was chosen cannot be read any more
     await this.#discard();
-    if (!this.url) {
-      const created = await service.create(this.#path, this, this.#stop.signal);
-      Object.assign(this, { url: created.url, expires: created.expires });
-    } else {
-      this.told(await service.ask(this.url, this.#stop.signal));
-    }
+    if (this.url) this.told(await service.ask(this.url, this.#stop.signal));
+    else await this.#create();
     if (this.state === "stored" || this.received === 0) return;
     this.#become("checking");
     // With the bytes hashed beforehand the socket does not stand idle while that is done.
     await this.#digest.at(Math.min(this.received, this.file.size));
+  }
+
+  /** Safe to repeat: what was begun or stored by this token before is found again. */
+  async #create() {
+    this.token ??= freshToken();
+    const facts = await service.create(this.#path, this, this.#stop.signal);
+    this.url = facts.url ?? `${this.#path}/${this.token}`;
+    if (facts.state === "stored") await this.#recognize(facts);
+    this.told(facts);
+  }
+
+  /** What is stored is this file only if its digest says so, although name, size and time are the same. */
+  async #recognize({ size, sha256 }) {
+    this.#progress({ received: size, durable: size, doing: "checking" });
+    this.already = (await this.#digest.at(this.file.size)) === sha256;
+    if (this.already) return;
+    this.#renew();
+    throw Trouble.aborted();
+  }
+
+  /** The next attempt creates a new upload. */
+  #renew() {
+    Object.assign(this, { token: freshToken(), url: null, received: 0, durable: 0, receipt: null, already: false });
   }
 
   async #discard() {
@@ -216,9 +244,10 @@ export class Upload {
   async #suffer(trouble) {
     if (trouble.code === "aborted") return undefined; // and so the next attempt begins at once
     if (["other_file", "perhaps_other"].includes(trouble.code)) return this.#ask(trouble);
+    if (trouble.passing) return this.#pause(trouble);
     this.trouble = trouble;
-    if (trouble.passing) return this.#pause(trouble.after);
     if (["unknown_upload", "cancelled", "expired"].includes(trouble.code)) this.url = null;
+    if (trouble.code === "token_conflict") this.#renew();
     return this.#become(trouble.code === "superseded" ? "taken" : "failed");
   }
 
@@ -227,9 +256,9 @@ export class Upload {
     this.#become("asking");
   }
 
-  async #pause(least) {
-    const over = this.#pauses.begin(least);
-    this.retryAt = this.#pauses.until;
+  async #pause(trouble) {
+    const over = this.#pauses.begin(trouble);
+    Object.assign(this, { trouble: this.#pauses.trouble, retryAt: this.#pauses.until });
     this.#become("waiting");
     await over;
   }
@@ -244,6 +273,6 @@ export class Upload {
 const base = (name) => name.slice(name.lastIndexOf("/") + 1).normalize("NFC");
 
 function doubt(same, name) {
-  if (same === null) return `Whether “${name}” begins with the bytes that have arrived cannot be told yet.`;
-  return `Its name is “${name}”${same ? ", although it begins with the bytes that have arrived" : ""}.`;
+  if (same === null) return `Whether “${shown(name)}” begins with the bytes that have arrived cannot be told yet.`;
+  return `Its name is “${shown(name)}”${same ? ", although it begins with the bytes that have arrived" : ""}.`;
 }
