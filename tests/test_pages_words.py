@@ -94,7 +94,6 @@ def test_a_restart_is_said(browser: Browser, tmp_path: Path) -> None:
         open_upload(page, f"{service.url}/upload")
         page.set_input_files("#files", film)
         restart_in_the_middle(page, service)
-        row(page, film.name).get_by_role("button", name="Try now").click()
         expect_state(page, film.name, "checking|sending|finishing|stored")
 
 
@@ -107,7 +106,6 @@ def test_a_restart_loses_and_doubles_no_file(browser: Browser, tmp_path: Path) -
             open_upload(page, f"{service.url}/upload")
             page.set_input_files("#folder", tree)
             restart_in_the_middle(page, service)
-            batch(page).get_by_role("button", name="Try now").click()
             expect_batch(page, "stored")
         assert stored(service.directory(), "tree") == contents(files, tmp_path)
 
