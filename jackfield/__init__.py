@@ -21,10 +21,22 @@ if TYPE_CHECKING:
         Size,
     )
     from jackfield.handlers.upload.client import (
+        Changed,
+        DigestMismatch,
+        NoRoom,
         Progress,
         Receipt,
+        Refused,
+        Rejected,
+        Superseded,
+        TokenConflict,
+        Unreachable,
+        Unrepeatable,
         UploadError,
+        cancel,
+        draw_token,
         upload,
+        upload_file,
         upload_many,
         upload_stream,
     )
@@ -32,7 +44,14 @@ if TYPE_CHECKING:
 _CLIENT = "jackfield.handlers.upload.client"
 _HANDLER = "jackfield.app.handler"
 _HOMES = {
-    **dict.fromkeys(("Progress", "Receipt", "UploadError", "upload", "upload_many", "upload_stream"), _CLIENT),
+    **dict.fromkeys(
+        (
+            "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
+            "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "upload",
+            "upload_file", "upload_many", "upload_stream",
+        ),
+        _CLIENT,
+    ),
     **dict.fromkeys(
         (
             "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration",
@@ -43,9 +62,10 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Outbox", "Progress", "Receipt", "Size", "UploadError", "upload",
-    "upload_many", "upload_stream",
+    "Batch", "Buffers", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch", "Directory", "Disconnected",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoRoom", "Outbox", "Progress", "Receipt", "Refused",
+    "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel",
+    "draw_token", "upload", "upload_file", "upload_many", "upload_stream",
 ]  # fmt: skip
 
 

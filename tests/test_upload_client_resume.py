@@ -1,33 +1,43 @@
-"""What a later call of the client makes of an upload that an earlier one left unfinished."""
+"""What a call of the client makes of an upload that an earlier one began, and named by the same token."""
 
 import asyncio
-import json
 import os
-import stat
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from jackfield.handlers.upload.client import Receipt, Superseded, Unreachable, upload
-from tests.support.scripted import Conversation, Scripted, receipt
+from jackfield.handlers.upload.client import (
+    DigestMismatch,
+    Receipt,
+    Rejected,
+    Superseded,
+    TokenConflict,
+    Unreachable,
+    UploadError,
+    draw_token,
+    upload,
+    upload_stream,
+)
+from tests.support.scripted import Conversation, Scripted, problem, receipt
 
 MIB = 1024 * 1024
-Send = Callable[[], Awaitable[Receipt]]
+Send = Callable[..., Awaitable[Receipt]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "uploads"
+def token() -> str:
+    return draw_token()
 
 
 @pytest.fixture
-async def send(server: Scripted, path: Path, folder: Path) -> AsyncIterator[Send]:
+async def send(server: Scripted, path: Path, token: str) -> AsyncIterator[Send]:
     async with aiohttp.ClientSession() as session:
 
-        async def upload_it() -> Receipt:
-            return await upload(session, server.url, path, remember=folder, give_up=0.5)
+        async def upload_it(*, token: str | None = token, resume: bool = True) -> Receipt:
+            return await upload(session, server.url, path, token=token, resume=resume, give_up=0.5)
 
         yield upload_it
 
@@ -35,6 +45,11 @@ async def send(server: Scripted, path: Path, folder: Path) -> AsyncIterator[Send
 @pytest.fixture
 async def interrupted(server: Scripted, send: Send) -> int:
     """An upload that was cancelled after about 1 MiB; the bytes the server has of it."""
+    await interrupt(server, send)
+    return len(server.bytes)
+
+
+async def interrupt(server: Scripted, send: Send, **options: str | None) -> None:
     reached = asyncio.Event()
 
     async def part(conversation: Conversation) -> None:
@@ -43,43 +58,78 @@ async def interrupted(server: Scripted, send: Send) -> int:
         reached.set()
 
     server.parts = [part]
-    sending = asyncio.ensure_future(send())
-    await reached.wait()
+    sending = asyncio.ensure_future(send(**options))
+    waiting = asyncio.ensure_future(reached.wait())
+    await asyncio.wait({sending, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    assert reached.is_set(), sending.exception()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    return len(server.bytes)
 
 
-async def test_goes_on_where_it_stopped(
-    interrupted: int, server: Scripted, send: Send, path: Path, folder: Path
-) -> None:
-    """The next call sends only what is missing; after that nothing is remembered, and the next one is new."""
+async def lose_the_receipt(conversation: Conversation) -> None:
+    """Store it, and cut the connection instead of saying so."""
+    server = conversation.server
+    await conversation.ready()
+    await conversation.take()
+    server.store()
+    server.closed = True
+    conversation.drop()
+
+
+async def test_goes_on_where_it_stopped(interrupted: int, server: Scripted, send: Send, path: Path, token: str) -> None:
+    """The next call sends only what is missing; what was interrupted is kept, and there is one upload."""
+    assert server.cancelled == []
     assert await send() == receipt(path)
     assert server.bytes == path.read_bytes()
     assert server.offsets == [0, interrupted]
-    assert len(server.created) == 1
-    assert list(folder.iterdir()) == []
-    await send()
-    assert len(server.created) == 2
+    assert [asked["token"] for asked in server.created] == [token, token]
 
 
-async def test_only_the_owner_can_read_it(interrupted: int, folder: Path) -> None:
-    """What is remembered holds the upload's key, and is for its owner's eyes only."""
-    (file,) = folder.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert json.loads(file.read_text())["upload"].endswith("/upload/t0k3n")
+async def test_a_token_of_its_own_is_cancelled(server: Scripted, send: Send) -> None:
+    """A call that was given no token draws one; cancelled, it leaves nothing that nobody can go on with."""
+    await interrupt(server, send, token=None)
+    assert server.cancelled == [server.created[0]["token"]]
+    assert re.fullmatch("[A-Za-z0-9_-]{43}", server.cancelled[0])
+
+
+async def test_an_answer_that_was_lost_creates_nothing_twice(server: Scripted, send: Send, path: Path) -> None:
+    """When the answer to the creation is lost, the same token is asked for again, also within one call."""
+
+    async def lose(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        await server.create(request)
+        assert request.transport is not None
+        request.transport.abort()
+        return aiohttp.web.Response()
+
+    server.answers = [lose]
+    assert await send(token=None) == receipt(path)
+    first, second = server.created
+    assert first == second
+    assert server.uploads == 1
+
+
+async def test_not_resumed(interrupted: int, server: Scripted, send: Send, path: Path) -> None:
+    """With `resume` false the first byte is sent again, in the same upload."""
+    assert await send(resume=False) == receipt(path)
+    assert (server.offsets, server.restarts) == ([0, interrupted, 0], 1)
+    assert server.bytes == path.read_bytes()
 
 
 @pytest.mark.parametrize("tells_digest", [True, False])
-async def test_file_that_changed_since(
+async def test_other_bytes_of_the_same_size(
     interrupted: int, server: Scripted, send: Send, path: Path, tells_digest: bool
 ) -> None:
-    """A file whose first bytes changed is sent anew from its start, whether or not the server tells a digest."""
+    """A file whose first bytes changed is sent anew where the server tells a digest. Where it does not, the digest of
+    all keeps a mixture from being stored."""
     with path.open("r+b") as file:
         file.write(b"changed")
     server.tells_digest = tells_digest
+    if not tells_digest:
+        with pytest.raises(DigestMismatch):
+            await send()
+        assert server.ends[0]["sha256"] == receipt(path).sha256
+        return
     assert await send() == receipt(path)
     assert server.bytes == path.read_bytes()
     assert server.offsets == [0, interrupted, 0]
@@ -92,81 +142,55 @@ async def test_same_bytes_under_a_new_date(interrupted: int, server: Scripted, s
     assert server.offsets == [0, interrupted]
 
 
-async def test_without_digest_the_file_s_looks_count(
-    interrupted: int, server: Scripted, send: Send, path: Path
-) -> None:
-    """Where the server does not know the digest yet, an untouched file goes on."""
-    server.tells_digest = False
-    assert await send() == receipt(path)
-    assert server.offsets == [0, interrupted]
-
-
-@pytest.mark.parametrize("size", [100, 5 * MIB])
-async def test_file_of_another_size(interrupted: int, server: Scripted, send: Send, path: Path, size: int) -> None:
-    """A file that grew or shrank is another upload; the old one is cancelled."""
-    os.truncate(path, size)
-    assert await send() == receipt(path)
-    assert server.cancelled == 1
-    assert [promise["size"] for promise in server.created] == [3 * MIB + 12345, size]
+async def test_file_of_another_size(interrupted: int, server: Scripted, send: Send, path: Path) -> None:
+    """A token belongs to one size: of a file that grew it is refused, and the upload is let be."""
+    os.truncate(path, 5 * MIB)
+    with pytest.raises(TokenConflict):
+        await send()
+    assert server.cancelled == []
 
 
 async def test_upload_that_expired(interrupted: int, server: Scripted, send: Send, path: Path) -> None:
     """When the service does not know the upload any more, it is created anew."""
     server.open = False
     assert await send() == receipt(path)
-    assert len(server.created) == 2
+    assert server.offsets == [0, 0]
 
 
 async def test_upload_that_was_stored_after_all(server: Scripted, send: Send, path: Path) -> None:
-    """When only the receipt was lost, the next call gets it, and sends nothing twice."""
-
-    async def lose_the_receipt(conversation: Conversation) -> None:
-        await conversation.ready()
-        await conversation.take()
-        server.receipt = {"name": "x", "size": len(server.bytes), "sha256": receipt(path).sha256}
-        server.closed = True
-        conversation.drop()
-
+    """When only the receipt was lost, the next call gets it, says that it is not of now, and sends nothing twice."""
     server.parts = [lose_the_receipt]
     with pytest.raises(Unreachable):
         await send()
     server.closed = False
-    assert await send() == receipt(path)
+    again = await send()
+    assert (again, again.already) == (receipt(path), True)
+    assert (len(server.ends), server.uploads) == (1, 1)
+
+
+async def test_a_receipt_of_this_call_is_new(server: Scripted, send: Send, path: Path) -> None:
+    """What this very call has stored is not `already` stored, also when its first receipt was lost."""
+
+    async def lose(conversation: Conversation) -> None:
+        await lose_the_receipt(conversation)
+        server.closed = False
+
+    server.parts = [lose]
+    found = await send()
+    assert (found, found.already) == (receipt(path), False)
     assert len(server.ends) == 1
-    assert len(server.created) == 1
 
 
 async def test_stored_upload_of_another_version(interrupted: int, server: Scripted, send: Send, path: Path) -> None:
-    """A stored upload that is remembered, but of other bytes, is let be, and the file is a new upload."""
+    """A token that has stored other bytes is no receipt for these."""
     server.receipt = {"name": "x", "size": path.stat().st_size, "sha256": "0" * 64}
-    assert await send() == receipt(path)
-    assert len(server.created) == 2
-    assert server.cancelled == 0
+    with pytest.raises(TokenConflict):
+        await send()
+    assert server.cancelled == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"upload": "x", "fingerprint": []}', "\0"])
-async def test_memory_that_cannot_be_read(
-    interrupted: int, server: Scripted, send: Send, path: Path, folder: Path, text: str
-) -> None:
-    """What makes no sense is not believed: the upload begins anew."""
-    (file,) = folder.iterdir()
-    file.write_text(text)
-    assert await send() == receipt(path)
-    assert len(server.created) == 2
-
-
-async def test_memory_that_cannot_be_written(
-    server: Scripted, send: Send, path: Path, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where nothing can be remembered, the upload is made all the same, and the log says so."""
-    folder.parent.mkdir()
-    folder.write_text("no folder")
-    assert await send() == receipt(path)
-    assert "cannot remember" in caplog.text
-
-
-async def test_newer_run_keeps_its_memory(server: Scripted, send: Send, folder: Path) -> None:
-    """A call that was superseded does not forget what the newer one, which goes on, may need."""
+async def test_a_newer_socket_keeps_what_is_there(server: Scripted, send: Send) -> None:
+    """A call that was superseded cancels nothing, whoever drew the token: the newer one goes on with it."""
 
     async def supersede(conversation: Conversation) -> None:
         await conversation.ready()
@@ -174,5 +198,82 @@ async def test_newer_run_keeps_its_memory(server: Scripted, send: Send, folder: 
 
     server.parts = [supersede]
     with pytest.raises(Superseded):
+        await send(token=None)
+    assert server.cancelled == []
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "Refused"), (404, "Unreachable"), (400, "Rejected")])
+async def test_a_socket_that_is_refused(server: Scripted, send: Send, status: int, kind: str) -> None:
+    """Where the creation passes and the socket does not (a proxy that is wrong), what was created is cancelled."""
+    server.refusal = problem(status, "")
+    with pytest.raises(UploadError) as caught:
         await send()
-    assert len(list(folder.iterdir())) == 1
+    assert type(caught.value).__name__ == kind
+    assert set(server.cancelled) == {server.created[0]["token"]}
+
+
+@pytest.mark.parametrize("token", ["", "short", "a" * 21, "a" * 65, "ä" * 30, "a" * 30 + "/"])
+async def test_what_is_no_token(server: Scripted, send: Send, token: str) -> None:
+    """A token that the service would not take is a ValueError, before anything is sent."""
+    with pytest.raises(ValueError, match="token"):
+        await send(token=token)
+    assert server.created == []
+
+
+async def test_a_name_that_is_no_text(server: Scripted, tmp_path: Path) -> None:
+    """A file whose name is not UTF-8 is told as that."""
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9.bin")
+    Path(odd).touch()
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(Rejected, match="not UTF-8"):
+            await upload(session, server.url, odd)
+
+
+async def test_a_stream_is_never_left_behind(server: Scripted, token: str) -> None:
+    """A stream that ends in an error is cancelled, also with a token of the caller's and where room may be made."""
+
+    async def full(conversation: Conversation) -> None:
+        await conversation.ready()
+        await conversation.take(5)
+        await conversation.fail(507, "no_space")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"bytes"
+        await asyncio.Event().wait()
+
+    server.parts = [full]
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(Exception, match="no_space"):
+            await upload_stream(session, server.url, chunks(), name="x", token=token)
+    assert server.cancelled == [token]
+
+
+async def test_a_stream_begins_anew(server: Scripted, token: str) -> None:
+    """What an earlier call sent of a stream is forgotten: there is no telling whether it is the same stream."""
+    server.promised = {"name": "x", "token": token}
+    server.open, server.token = True, token
+    server.bytes += b"old"
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"new bytes"
+
+    async with aiohttp.ClientSession() as session:
+        await upload_stream(session, server.url, chunks(), name="x", token=token)
+    assert (server.bytes, server.restarts) == (b"new bytes", 1)
+
+
+async def test_a_stream_that_is_stored_already(server: Scripted, token: str) -> None:
+    """The same bytes once more under the same token get the same receipt; other bytes a TokenConflict."""
+    async with aiohttp.ClientSession() as session:
+
+        async def send(data: bytes) -> Receipt:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield data
+
+            return await upload_stream(session, server.url, chunks(), name="x", token=token)
+
+        assert not (await send(b"bytes")).already
+        assert (await send(b"bytes")).already
+        with pytest.raises(TokenConflict):
+            await send(b"other")
+    assert len(server.ends) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from jackfield.handlers.upload.client import Receipt, Unrepeatable, stream, upload_stream
+from jackfield.handlers.upload.client import Receipt, Unrepeatable, replay, upload_stream
 from tests.support.scripted import Conversation, Scripted
 
 KIB, MIB = 1024, 1024 * 1024
@@ -37,7 +37,7 @@ async def test_chunks_of_any_size(session: aiohttp.ClientSession, server: Script
     data = os.urandom(min(3 * MIB, 100 * size) + 7)
     assert await send(session, server, chunks(data, size)) == receipt(data)
     assert server.bytes == data
-    assert server.created == [{"name": "x"}]
+    assert server.promises == [{"name": "x"}]
 
 
 async def test_nothing(session: aiohttp.ClientSession, server: Scripted) -> None:
@@ -48,7 +48,7 @@ async def test_nothing(session: aiohttp.ClientSession, server: Scripted) -> None
 async def test_promised_size(session: aiohttp.ClientSession, server: Scripted) -> None:
     """A size that the caller knows is promised."""
     await send(session, server, chunks(b"abc", 2), size=3)
-    assert server.created == [{"name": "x", "size": 3}]
+    assert server.promises == [{"name": "x", "size": 3}]
 
 
 @pytest.mark.parametrize("lost", [0, 1, 64 * KIB, 100_000])
@@ -72,7 +72,7 @@ async def test_durable_bytes_are_let_go(
     session: aiohttp.ClientSession, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is held than the limit: reading pauses until the server made some durable, and goes on."""
-    monkeypatch.setattr(stream, "_HELD", 256 * KIB)
+    monkeypatch.setattr(replay, "_HELD", 256 * KIB)
     data = os.urandom(MIB)
     read = 0
 

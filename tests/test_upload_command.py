@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,7 +46,7 @@ async def test_json(service: Service, uploader: Uploader, tmp_path: Path) -> Non
     """With --json: an object a line, with the local file and the final name, which may differ."""
     file = write(tmp_path)
     await uploader.run(file, service.url)
-    done = await uploader.run("--json", file, service.url)
+    done = await uploader.run("--json", "--again", file, service.url)
     assert [json.loads(line) for line in done.lines] == [
         {"file": str(file), "name": f"{file.stem}.1.bin", "size": 10, "sha256": digest(b"some bytes")}
     ]
@@ -180,11 +181,106 @@ async def test_slow_standard_input(service: Service, uploader: Uploader) -> None
     assert done.lines[0].startswith(digest(b"firstlast"))
 
 
-async def test_ten_runs(service: Service, uploader: Uploader, tmp_path: Path) -> None:
-    """After a success, running it again is a new upload."""
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+async def test_what_is_stored_already(service: Service, uploader: Uploader, tmp_path: Path, size: int) -> None:
+    """Run again, it sends nothing: it says so, prints the same receipt, and the status is 0."""
+    file = write(tmp_path, data=content(size))
+    first = await uploader.run(file, service.url)
+    again = await uploader.run(file, service.url)
+    assert (again.status, again.out) == (0, first.out)
+    assert f"{file}: already stored" in again.err
+    receipt = json.loads((await uploader.run("--json", "--quiet", file, service.url)).out)
+    assert (receipt["name"], receipt["already"]) == (file.name, True)
+    assert list(service.directory().glob(f"{file.stem}*")) == [service.directory() / file.name]
+
+
+@pytest.mark.parametrize("first", [(), ("-r",)])
+@pytest.mark.parametrize("second", [(), ("-r",)])
+async def test_the_way_does_not_matter(
+    service: Service, uploader: Uploader, tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    """What was sent by itself is known again on a socket of many, and the reverse."""
     file = write(tmp_path)
-    names = [(await uploader.run(file, service.url)).out.split()[1] for _ in range(3)]
+    done = await uploader.run(*first, file, service.url)
+    again = await uploader.run(*second, file, service.url)
+    assert (again.out, "already stored" in again.err) == (done.out, True)
+
+
+async def test_again(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """With --again what is stored already is a new upload, each time."""
+    file = write(tmp_path)
+    names = [(await uploader.run("--again", file, service.url)).out.split()[1] for _ in range(3)]
     assert names == [file.name, f"{file.stem}.1.bin", f"{file.stem}.2.bin"]
+
+
+async def test_a_file_that_was_written_anew(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """A file with another time of change is another upload, also when its size is the same."""
+    file = write(tmp_path)
+    await uploader.run(file, service.url)
+    os.utime(file, ns=(1, 1))
+    done = await uploader.run(file, service.url)
+    assert done.lines == [f"{digest(b'some bytes')}  {file.stem}.1.bin"]
+
+
+async def test_what_looks_the_same(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """Other bytes under the same name, size and time are sent, and known again the next time."""
+    file = write(tmp_path, data=b"one")
+    os.utime(file, ns=(1, 1))
+    await uploader.run(file, service.url)
+    file.write_bytes(b"two")
+    os.utime(file, ns=(1, 1))
+    done = await uploader.run(file, service.url)
+    assert (done.status, done.lines) == (0, [f"{digest(b'two')}  {file.stem}.1.bin"])
+    again = await uploader.run(file, service.url)
+    assert (again.status, again.out) == (0, done.out)
+    assert "already stored" in again.err
+
+
+async def test_files_of_one_name(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """Files of the same name, size and time are so many uploads, whatever is in them; so in the next run."""
+    name = fresh_name()
+    files = [write(tmp_path / folder, name, data) for folder, data in (("a", b"1"), ("b", b"2"), ("c", b"1"))]
+    for file in files:
+        os.utime(file, ns=(1, 1))
+    for _ in range(2):
+        done = await uploader.run("-j", "1", *files, service.url)
+        assert (done.status, len(done.lines)) == (0, 3)
+    there = sorted(file.read_bytes() for file in service.directory().glob(f"{Path(name).stem}*"))
+    assert there == [b"1", b"1", b"2"]
+
+
+async def test_the_state_can_be_copied(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """The secret is for its owner's eyes; a copy of the state, and of the file with its time, is known again."""
+    file = write(tmp_path)
+    first = await uploader.run(file, service.url)
+    secret = uploader.state / "jackfield" / "secret"
+    assert (secret.stat().st_mode & 0o777, len(secret.read_bytes())) == (0o600, 32)
+    assert secret.parent.stat().st_mode & 0o777 == 0o700
+    moved = Uploader(tmp_path / "elsewhere")
+    shutil.copytree(uploader.state, moved.state)
+    shutil.copy2(file, tmp_path / "elsewhere")
+    again = await moved.run(file.name, service.url)
+    assert (again.out, "already stored" in again.err) == (first.out, True)
+
+
+@pytest.mark.parametrize("broken", [b"", b"short"])
+async def test_a_secret_that_was_half_written(
+    service: Service, uploader: Uploader, tmp_path: Path, broken: bytes
+) -> None:
+    """A secret of a wrong length is drawn anew."""
+    secret = uploader.state / "jackfield" / "secret"
+    secret.parent.mkdir(parents=True)
+    secret.write_bytes(broken)
+    assert (await uploader.run(write(tmp_path), service.url)).status == 0
+    assert len(secret.read_bytes()) == 32
+
+
+async def test_a_state_that_cannot_be_written(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """Where nothing can be remembered the file is sent all the same, and it is said."""
+    uploader.state.write_bytes(b"no folder")
+    done = await uploader.run(write(tmp_path), service.url)
+    assert (done.status, len(done.lines)) == (0, 1)
+    assert "cannot remember" in done.err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +313,7 @@ async def test_name_that_is_taken(service: Service, uploader: Uploader, tmp_path
     """Where names are not given twice, the second upload fails with status 1."""
     file = write(tmp_path)
     assert (await uploader.run(file, service.url + "/reject")).status == 0
-    assert (await uploader.run(file, service.url + "/reject")).status == 1
+    assert (await uploader.run("--again", file, service.url + "/reject")).status == 1
 
 
 async def test_missing_file(service: Service, uploader: Uploader, tmp_path: Path) -> None:

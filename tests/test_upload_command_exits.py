@@ -122,12 +122,12 @@ async def test_others_are_not_tried(server: Scripted, uploader: Uploader, tmp_pa
     done = await uploader.run("-j", "1", *names, server.url)
     assert (done.status, done.out) == (3, "")
     assert len(server.created) == 1
-    assert "4 more not tried" in done.err
+    assert "4 more not sent" in done.err
 
 
 async def test_quiet(server: Scripted, uploader: Uploader, path: Path) -> None:
     """--quiet says nothing of troubles that heal; without it they are one line each."""
     for options, lines in ((["--quiet"], 0), ([], 1)):
         server.answers = [problem(503, "draining")]
-        done = await uploader.run(*options, path, server.url)
+        done = await uploader.run("--again", *options, path, server.url)
         assert (done.status, len(done.err.splitlines())) == (0, lines)

@@ -138,23 +138,22 @@ async def test_goes_on_where_it_stopped(
     arrived = len(server.bytes)
     assert (await uploader.run(path, server.url)).lines == [f"{digest(path.read_bytes())}  x"]
     assert server.offsets == [0, arrived]
-    assert len(server.created) == 1
+    assert (server.uploads, server.cancelled) == (1, [])
 
 
 async def test_no_resume(server: Scripted, uploader: Uploader, path: Path) -> None:
-    """With --no-resume it begins anew, and drops what was there."""
+    """With --no-resume it begins at the first byte, and drops what was there."""
     halfway = Halfway(server)
     process = await uploader.start(path, server.url)
     await halfway.reached.wait()
     await uploader.kill(process)
     assert (await uploader.run("--no-resume", path, server.url)).status == 0
-    assert server.offsets == [0, 0]
-    assert (len(server.created), server.cancelled) == (2, 1)
+    assert (server.offsets[0], server.offsets[-1], server.restarts, server.uploads) == (0, 0, 1, 1)
     assert uploader.remembered == []
 
 
 async def test_file_that_changed_since(server: Scripted, uploader: Uploader, path: Path) -> None:
-    """A file that changed between two runs is sent anew from its start."""
+    """A file that changed between two runs is a new upload, and the old one is cancelled."""
     halfway = Halfway(server)
     process = await uploader.start(path, server.url)
     await halfway.reached.wait()
@@ -163,7 +162,9 @@ async def test_file_that_changed_since(server: Scripted, uploader: Uploader, pat
         file.write(b"changed")
     done = await uploader.run(path, server.url)
     assert done.lines == [f"{digest(path.read_bytes())}  x"]
-    assert server.restarts == 1
+    assert (server.offsets, server.uploads) == ([0, 0], 2)
+    assert server.cancelled == [server.created[0]["token"]]
+    assert uploader.remembered == []
 
 
 async def test_file_that_changes_while_it_is_sent(uploader: Uploader, tmp_path: Path, folder: Path) -> None:
@@ -178,7 +179,7 @@ async def test_file_that_changes_while_it_is_sent(uploader: Uploader, tmp_path: 
             changed.write(b"changed")
         done = await uploader.end(process)
         assert (done.status, done.out) == (5, "")
-        assert done.err == f"jackfield upload: {file}: {file} changed while it was sent\n"
+        assert done.err == f"jackfield upload: {file}: changed while it was sent\n"
         assert [found.name for found in service.directory().iterdir()] == [".incoming"]
         assert list((service.directory() / ".incoming").glob("*.part")) == []
         assert uploader.remembered == []

@@ -19,6 +19,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._news = threading.Condition()
         self._limit: int | None = None
+        self._cut_at: int | None = None  # `passed` at which everything is cut, once
         self._servers: set[socket.socket] = set()  # the far ends of the connections that live
         self._mute: set[socket.socket] = set()  # of those on which nothing comes through any more
         self._muting = False  # whether new connections are such
@@ -42,6 +43,10 @@ class Relay:
         """New connections work; on those that were frozen nothing will ever come through."""
         with self._news:
             self._muting = False
+
+    def cut_after(self, count: int) -> None:
+        """Cut every connection as soon as `count` more bytes from clients have passed."""
+        self._cut_at = self.passed + count
 
     def cut(self) -> None:
         """End every connection, and what it held is lost; later ones pass everything on."""
@@ -89,6 +94,9 @@ class Relay:
             self._wait_for_room(sent, server)
             server.sendall(data)
             self.passed += len(data)
+            if self._cut_at is not None and self.passed >= self._cut_at:
+                self._cut_at = None
+                self.cut()
 
     def _wait_for_room(self, count: int, server: socket.socket) -> None:
         with self._news:

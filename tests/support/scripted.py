@@ -12,7 +12,7 @@ from aiohttp import WSMsgType, web
 
 from jackfield.handlers.upload.client import Receipt
 
-TOKEN = "t0k3n"
+TOKEN = "t0k3n" * 5
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 Part = Callable[["Conversation"], Awaitable[None]]
 
@@ -37,7 +37,7 @@ def receipt(path: Path) -> Receipt:
 
 
 class Scripted:
-    """One upload. Each socket plays the next of `parts`, each creation gives the next of `answers`; when
+    """One upload at a time. Each socket plays the next of `parts`, each creation gives the next of `answers`; when
     they run out, everything is done as the contract says."""
 
     def __init__(self) -> None:
@@ -46,8 +46,11 @@ class Scripted:
         self.url = ""
         self.port = 0
         self.created: list[dict[str, Any]] = []
-        self.cancelled = 0
-        self.asked = 0
+        self.cancelled: list[str] = []  # tokens
+        self.uploads = 0  # how many were created, other than found
+        self.token = ""
+        self.refusal: Answer | None = None  # of every socket
+        self.promised: dict[str, Any] = {}  # what the upload was created with
         self.open = False
         self.closed = False  # like a service that is not there
         self.restarts = 0
@@ -59,6 +62,11 @@ class Scripted:
         self.window = 1024 * 1024
         self.message_size = 64 * 1024
         self.tells_digest = True
+
+    @property
+    def promises(self) -> list[dict[str, Any]]:
+        """What was asked for at each creation, but for the token."""
+        return [{key: asked[key] for key in asked if key != "token"} for asked in self.created]
 
     @property
     def sockets(self) -> int:
@@ -74,27 +82,47 @@ class Scripted:
         return application
 
     async def _create(self, request: web.Request) -> web.Response:
+        if self.closed:
+            return await problem(503, "draining")(request)
         self.created.append(await request.json())
         if self.answers:
             return await self.answers.pop(0)(request)
-        self.open, self.receipt = True, None
+        return await self.create(request)
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Create it, or find what the token has."""
+        asked = await request.json()
+        if self.open and asked["token"] == self.token:
+            if asked != self.promised:
+                return await problem(409, "token_conflict")(request)
+            return web.json_response(self._state())
+        self.open, self.receipt, self.token, self.promised = True, None, asked["token"], asked
         self.bytes.clear()
-        path = f"/upload/{TOKEN}"
-        return web.json_response({"token": TOKEN, "url": path}, status=201, headers={"Location": path})
+        self.uploads += 1
+        return web.json_response(self._state(), status=201, headers={"Location": f"/upload/{self.token}"})
+
+    def store(self, **instead: Any) -> None:
+        """Keep the receipt of what has come."""
+        digest = hashlib.sha256(self.bytes).hexdigest()
+        self.receipt = {"name": "x", "size": len(self.bytes), "sha256": digest} | instead
+
+    def _state(self) -> dict[str, Any]:
+        """What is said of the upload."""
+        path, state = f"/upload/{self.token}", "stored" if self.receipt else "open"
+        return {"state": state, "token": self.token, "url": path, "offset": len(self.bytes), **(self.receipt or {})}
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        self.cancelled += 1
-        self.open = False
+        self.cancelled.append(request.match_info["token"])
+        self.open = self.open and self.token != request.match_info["token"]
         return web.Response(status=204)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         if self.closed:
             return await problem(503, "draining")(request)
-        if not self.open:
+        if not self.open or request.match_info["token"] != self.token:
             return await problem(404, "unknown_upload")(request)
-        if "Upgrade" not in request.headers:
-            self.asked += 1
-            return web.json_response({"state": "open", "offset": len(self.bytes), **(self.receipt or {})})
+        if self.refusal is not None:
+            return await self.refusal(request)
         socket = web.WebSocketResponse(max_msg_size=0, compress=False, protocols=("upload.v1",))
         await socket.prepare(request)
         conversation = Conversation(self, request, socket)
@@ -159,8 +187,8 @@ class Conversation:
 
     async def stored(self, **instead: Any) -> None:
         """Store it, and say so."""
-        digest = hashlib.sha256(self.server.bytes).hexdigest()
-        self.server.receipt = {"name": "x", "size": len(self.server.bytes), "sha256": digest} | instead
+        self.server.store(**instead)
+        assert self.server.receipt is not None
         await self.say(type="stored", token=TOKEN, **self.server.receipt)
         await self.socket.close()
 

@@ -40,10 +40,12 @@ class Uploader:
         """The files in which unfinished uploads are remembered."""
         return sorted((self.state / "jackfield" / "uploads").glob("*"))
 
-    async def start(self, *words: str | Path, stdin: int = PIPE, stderr: int | IO[bytes] = PIPE) -> Process:
+    async def start(
+        self, *words: str | Path, stdin: int = PIPE, stdout: int | IO[bytes] = PIPE, stderr: int | IO[bytes] = PIPE
+    ) -> Process:
         """Start it, and leave it running."""
         process = await asyncio.create_subprocess_exec(
-            COMMAND, "upload", *words, cwd=self.folder, stdin=stdin, stdout=PIPE, stderr=stderr,
+            COMMAND, "upload", *words, cwd=self.folder, stdin=stdin, stdout=stdout, stderr=stderr,
             env={**os.environ, "XDG_STATE_HOME": str(self.state)},
         )  # fmt: skip
         self._processes.append(process)
@@ -57,7 +59,7 @@ class Uploader:
         """Wait for its end, feeding it what is left of its input."""
         out, err = await asyncio.wait_for(process.communicate(stdin if process.stdin else None), PATIENCE)
         assert process.returncode is not None
-        return Done(process.returncode, out.decode(), (err or b"").decode())
+        return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
 
     async def kill(self, process: Process, number: int = signal.SIGKILL) -> Done:
         """Send it a signal, and wait for its end."""

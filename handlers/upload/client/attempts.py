@@ -1,21 +1,25 @@
 """One upload, over as many sockets as it takes."""
 
+import asyncio
 import os
-import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from jackfield.handlers.upload.client.failures import Gone, Lost, UploadError
-from jackfield.handlers.upload.client.memory import Memory
-from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.connection import Connect, Connection
+from jackfield.handlers.upload.client.creation import creation
+from jackfield.handlers.upload.client.deadline import Deadline
+from jackfield.handlers.upload.client.failures import Gone, Lost, Superseded, TokenConflict, UploadError
+from jackfield.handlers.upload.client.replay import Replay
 from jackfield.handlers.upload.client.service import Service, upload_path
 from jackfield.handlers.upload.client.source import File, Source
-from jackfield.handlers.upload.client.stream import Stream
-from jackfield.handlers.upload.client.transfer import Progress, Receipt, Report, Transfer
+from jackfield.handlers.upload.client.transfer import Progress, Receipt, Report, Transfer, mismatch
+from jackfield.handlers.upload.wire import messages
+from jackfield.handlers.upload.wire.messages import Creation
 
 
 async def upload(
@@ -25,32 +29,36 @@ async def upload(
     *,
     name: str | None = None,
     sha256: str | None = None,
+    token: str | None = None,
+    resume: bool = True,
     progress: Report | None = None,
     window: int | None = None,
-    remember: Path | None = None,
-    resume: bool = True,
     connect_timeout: float = 5.0,
     give_up: float = 30.0,
+    connect: Connect = Connection,
 ) -> Receipt:
     """Store the file at `path` on the service at `url` (the service, or its upload path).
 
     `name` is the file's own by default. `sha256` is a promise that the service shall keep; what was sent
-    is compared anyway. `progress` is called for every acknowledgement. `window`: so many bytes may be under
-    way; by default what the service asks for. `remember` is a folder for what a later call needs in order
-    to go on where this one stopped; with `resume` false this one begins anew. Times are in seconds: to
-    connect, and without progress.
+    is compared anyway. `progress` is called for every acknowledgement.
 
-    Raises UploadError (see `failures`), OSError for the file itself, ValueError for the URL.
+    `token` names the upload (`draw_token`, 22 to 64 characters of `A-Z a-z 0-9 _ -`). A later call with the same
+    token, name and size goes on where this one stopped, and where this one stored the file it returns the
+    same receipt, with `already` true: however often it is called, the file is stored once. With `resume` false the
+    first byte is sent again. Without a token one is drawn, so that only this call can go on with it: what it could
+    not store is then cancelled.
+
+    `window`: so many bytes may be under way; by default what the service asks for. Times are in seconds:
+    to connect, and without progress. `connect` makes of an opened socket what sends on it.
+
+    Raises UploadError (see `failures`), OSError for the file itself, ValueError for the URL or the token.
     """
-    service = Service(session, upload_path(url), connect=connect_timeout, answer=give_up)
-    name = unicodedata.normalize("NFC", name or Path(path).name)
+    service = Service(session, upload_path(url), connect, (connect_timeout, give_up))
     file = await File.open(path)
     try:
-        one = _Upload(service, file, name, sha256, window, give_up, progress)
-        if remember is not None:
-            one.memory = Memory(remember, Path(path), file.fingerprint, str(service.url), name)
-            one.resume = resume
-        return await one.run()
+        asked = creation(Path(path).name if name is None else name, token, size=file.size, sha256=sha256)
+        one = _Upload(service, file, asked, Deadline(give_up), window, progress)
+        return await one.run(resumable=token is not None, anew=not resume)
     finally:
         await file.close()
 
@@ -63,120 +71,157 @@ async def upload_stream(
     name: str,
     size: int | None = None,
     sha256: str | None = None,
+    token: str | None = None,
     progress: Report | None = None,
     window: int | None = None,
     connect_timeout: float = 5.0,
     give_up: float = 30.0,
+    connect: Connect = Connection,
 ) -> Receipt:
     """Store the bytes that `chunks` yields; otherwise as `upload`.
 
-    A lost connection is healed, from up to 128 MiB that are held in memory; an ended program is not.
+    A lost connection is healed, from up to 128 MiB that are held in memory. A call that ends without a
+    receipt cancels the upload, because nobody has its bytes any more; a later call with the same token sends
+    all of them, or gets the receipt where only that was lost.
     """
-    service = Service(session, upload_path(url), connect=connect_timeout, answer=give_up)
-    stream = Stream(chunks, size)
+    service = Service(session, upload_path(url), connect, (connect_timeout, give_up))
+    stream = Replay(chunks, size)
     try:
-        return await _Upload(service, stream, name, sha256, window, give_up, progress).run()
+        asked = creation(name, token, size=size, sha256=sha256)
+        one = _Upload(service, stream, asked, Deadline(give_up), window, progress)
+        return await one.run(resumable=False, anew=True)
     finally:
         await stream.close()
 
 
-class _Upload:
-    """Creates an upload, or finds the one that was remembered, and sends until there is a receipt."""
+def upload_file(url: str | URL, path: str | os.PathLike[str], **options: Any) -> Receipt:
+    """Store a file, and return when it is stored: `upload` for programs without asyncio, with the same options.
 
-    memory: Memory | None = None
-    resume = True
+    Raises RuntimeError where an event loop runs in this thread: there `await upload(...)` is what to use.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_upload_file(url, path, options))
+    raise RuntimeError("upload_file would stop the event loop that runs in this thread: await upload(...) there")
+
+
+async def _upload_file(url: str | URL, path: str | os.PathLike[str], options: dict[str, Any]) -> Receipt:
+    async with aiohttp.ClientSession() as session:
+        return await upload(session, url, path, **options)
+
+
+async def cancel(
+    session: aiohttp.ClientSession, url: str | URL, token: str, *, connect_timeout: float = 5.0, give_up: float = 30.0
+) -> None:
+    """Have the service drop what it has of an upload that is not stored. One that is stored, or unknown, is let be."""
+    service = Service(session, upload_path(url), Connection, (connect_timeout, give_up))
+    await service.cancel(token)
+
+
+class _Upload:
+    """Creates an upload, or finds the one that has its token, and sends until there is a receipt."""
 
     def __init__(
         self,
         service: Service,
         source: Source,
-        name: str,
-        sha256: str | None,
+        asked: Creation,
+        deadline: Deadline,
         window: int | None,
-        give_up: float,
         progress: Report | None,
     ) -> None:
+        assert asked.token is not None
         self._service = service
         self._source = source
-        self._name = name
-        self._sha256 = sha256
+        self._asked = asked
+        self._token = asked.token
+        self._deadline = deadline
         self._window = window
-        self._patience = Patience(give_up)
         self._progress = progress or (lambda _: None)
         self._last = Progress(0, 0, source.size)
-        self._where: URL | None = None  # its own URL, once it is created
-        self._same = True  # the source is the one that was sent from so far
+        self._anew = False  # send the first byte again, whatever the service has; until a socket has begun to send
+        self._sending = False  # a socket of this call has begun to send
+        self._begun = False  # the service may have an upload with this token, from this call or an earlier one
+        self._found = False  # and said so
 
-    async def run(self) -> Receipt:
-        """Try until it is stored, or there is no point in trying any more."""
+    async def run(self, *, resumable: bool, anew: bool) -> Receipt:
+        """Try until it is stored, or there is no point in trying any more.
+
+        Whatever ends it: what no later call can go on with is cancelled.
+        """
+        self._anew = anew
         try:
-            while True:
-                try:
-                    return await self._attempt()
-                except Lost as trouble:
-                    if isinstance(trouble, Gone):
-                        self._forget()
-                    self._report(replace(self._last, note=f"{trouble.detail}; trying again"))
-                    await self._patience.wait(trouble)
-        except UploadError as error:
-            if self._where is None:
-                error.resumable = False
-            elif not error.resumable:
-                await self._service.cancel(self._where)
-                self._forget()
+            return await self._persist()
+        except BaseException as end:  # an interrupt too
+            kept = self._begun and self._worth_keeping(end, resumable)
+            if isinstance(end, UploadError):
+                end.resumable = end.resumable and kept
+            if self._begun and not kept:
+                await self._service.cancel(self._token)
             raise
 
+    def _worth_keeping(self, end: BaseException, resumable: bool) -> bool:
+        if isinstance(end, Superseded | TokenConflict):
+            return True  # it is somebody else's now
+        if isinstance(end, UploadError) and not end.resumable:
+            return False
+        return resumable and self._last.offset > 0
+
+    async def _persist(self) -> Receipt:
+        while True:
+            try:
+                return await self._attempt()
+            except Lost as trouble:
+                self._found = self._found and not isinstance(trouble, Gone)
+                self._report(replace(self._last, note=f"{trouble.detail}; trying again"))
+                await self._deadline.back_off(trouble)
+
     async def _attempt(self) -> Receipt:
-        where = self._where or await self._recall() or await self._create()
-        async with self._service.socket(where) as socket:
+        stored = None if self._found else await self._create()
+        if stored is not None:
+            return await self._stored_already(stored)
+        async with self._service.socket(self._token) as socket:
             transfer = Transfer(
-                socket, self._source, window=self._window, same=self._same, patience=self._patience,
-                report=self._report,
+                socket, self._source, window=self._window, deadline=self._deadline, report=self._report
             )  # fmt: skip
-            receipt = await transfer.run()
-        self._forget()
-        return receipt
+            try:
+                return await transfer.run(anew=self._anew)
+            finally:
+                self._sending = self._sending or transfer.sending
+                self._anew = self._anew and not self._sending
 
-    async def _create(self) -> URL:
-        self._where = await self._service.create(self._name, self._source.size, self._sha256)
-        self._same = True
-        self._patience.restart()
-        if self.memory is not None:
-            self.memory.keep(str(self._where))
-        return self._where
-
-    async def _recall(self) -> URL | None:
-        """Find the upload that an earlier run left unfinished, unless nothing can be done with it."""
-        remembered = self.memory and self.memory.recall()
-        if not remembered:
-            return None
-        where = URL(remembered.upload)
-        if not await self._useful(where, remembered.size):
-            self._forget()
-            return None
-        self._where = where
-        self._same = remembered.same
-        return where
-
-    async def _useful(self, where: URL, size: int) -> bool:
-        """Whether it can become this file. Reads what was sent before: no socket could stay idle so long."""
-        if not self.resume or size != self._source.size:
-            await self._service.cancel(where)
-            return False
+    async def _create(self) -> messages.Receipt | None:
+        """Create it, or find what is there; the receipt of one that is stored."""
+        self._begun = True
         try:
-            found = await self._service.ask(where)
-        except Gone:
-            return False
-        self._report(replace(self._last, note="reading what was sent before"))
-        with self._patience.excused():
-            digest = await self._source.seek(min(found.offset, size))
-        return found.sha256 in (None, digest)
+            found = await self._service.create(self._asked)
+        except UploadError:
+            self._begun = False
+            raise
+        self._found = True
+        self._deadline.reset()
+        if found.receipt is None and not self._anew:
+            await self._read_what_was_sent(found.offset)
+        return found.receipt
+
+    async def _read_what_was_sent(self, offset: int) -> None:
+        """Digest it before a socket is opened, because none could stay idle so long."""
+        if offset:
+            self._report(replace(self._last, offset=offset, note="reading what was sent before"))
+            with self._deadline.paused():
+                await self._source.seek(min(offset, self._source.size or 0))
+
+    async def _stored_already(self, stored: messages.Receipt) -> Receipt:
+        """Return its receipt, if it is for the bytes of the source. Raises TokenConflict."""
+        self._report(replace(self._last, note="comparing it with what is stored already"))
+        with self._deadline.paused():
+            digest = await self._source.drain()
+        if digest != stored.sha256:
+            other = TokenConflict("token_conflict", "this token stored other bytes")
+            raise mismatch(stored) if self._sending else other
+        return Receipt(stored.name, stored.size, stored.sha256, already=not self._sending)
 
     def _report(self, progress: Progress) -> None:
         self._last = progress
         self._progress(progress)
-
-    def _forget(self) -> None:
-        self._where = None
-        if self.memory is not None:
-            self.memory.forget()

@@ -1,18 +1,21 @@
 """What can go wrong with an upload, sorted by what one can do about it.
 
-Only what is raised out of this package is an `UploadError`. `Lost` and `Gone` stay inside: they say
-that another attempt may heal it.
+Only an `UploadError` is raised to the caller. `Lost` and `Gone` stay inside: another attempt may heal them.
 """
+
+from jackfield.handlers.upload.wire.messages import Error
 
 # Close codes that blame what we sent: sending it again would change nothing (RFC 6455, 7.4.1).
 _OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 _OURS = 4000  # the protocol's own close codes are 4000 + the HTTP status that says the same
+_LASTING = frozenset({"not_permitted", "read_only", "no_folder"})  # words of the disk that no retry changes
+_NO_ROOM = frozenset({"no_space", "too_large", "over_quota", "quota_exceeded"})
 
 
 class UploadError(Exception):
-    """The upload failed for good. `code` is the protocol's word for it where there is one."""
+    """The upload failed for good. `code` is the protocol's word for it where there is one, `detail` is for people."""
 
-    resumable = False  # whether what the service has so far is worth going on with
+    resumable = False  # whether a later call with the same token can go on with what the service has
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -27,15 +30,19 @@ class Refused(UploadError):
 
 
 class Rejected(UploadError):
-    """The service will not have this file as it is: a bad name, a name that is taken, …"""
+    """The service will not have this file as it is: a bad name, a name that is taken, a folder it may not write to."""
+
+
+class TokenConflict(Rejected):
+    """The token belongs to another upload: of another name or size, or stored with other bytes."""
 
 
 class NoRoom(UploadError):
-    """Too large for the service, or its disk is full (413, 507)."""
+    """Too large for the service, or its disk or a quota is full (413, 507)."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, detail)
-        self.resumable = code == "no_space"  # what was written is kept, and room can be made
+        self.resumable = code != "too_large"  # what was written is kept, and room can be made
 
 
 class Superseded(UploadError):
@@ -57,7 +64,7 @@ class Unrepeatable(UploadError):
 
 
 class Unreachable(UploadError):
-    """No progress for as long as the caller had patience. The upload can go on later."""
+    """No progress for as long as the caller allowed. The upload can go on later, with the same token."""
 
     resumable = True
 
@@ -71,17 +78,30 @@ class Lost(Exception):
         self.retry_after = retry_after
 
 
-def stuck(seconds: float) -> Lost:
-    """The service took nothing for so long."""
-    return Lost(f"no bytes were taken for {seconds:g} s")
-
-
 class Gone(Lost):
     """The service does not know the upload (any more)."""
 
 
+def write_timed_out(seconds: float) -> Lost:
+    """The service took no bytes for so long."""
+    return Lost(f"no bytes were taken for {seconds:g} s")
+
+
 def from_answer(status: int, code: str, detail: str, retry_after: float | None = None) -> Exception:
-    """What an HTTP status other than 2xx means to an upload. `code` may be empty: not our service's words."""
+    """What an HTTP status other than 2xx means to an upload. `code` may be empty: not our service's words.
+
+    What cannot get better by itself is never a `Lost`: every 4xx but 408, 425 and 429, and what the disk will not have.
+    """
+    if code == "token_conflict":
+        return TokenConflict(code, detail)
+    if code in _LASTING:
+        return Rejected(code, detail)
+    if code in _NO_ROOM:
+        return NoRoom(code, detail)
+    return _by_status(status, code, detail, retry_after)
+
+
+def _by_status(status: int, code: str, detail: str, retry_after: float | None) -> Exception:
     match status:
         case 401 | 403:
             return Refused(code or "forbidden", detail)
@@ -108,3 +128,8 @@ def from_close(number: int, code: str, detail: str) -> Exception:
     if status == 409 and code in ("", "superseded"):
         return Superseded("superseded", detail)
     return from_answer(status, code, detail)
+
+
+def from_error(error: Error) -> Exception:
+    """What an error message of the service means to an upload."""
+    return from_close(_OURS + error.status, error.code, error.detail)

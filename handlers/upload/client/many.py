@@ -1,278 +1,168 @@
 """Many small files over one socket: sent one behind the other, without waiting for answers."""
 
 import asyncio
-import hashlib
-import os
-import stat
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import aiohttp
-from aiohttp import WSMsgType
 from yarl import URL
 
-from jackfield.handlers.upload.client.connection import LONGEST, Connection
-from jackfield.handlers.upload.client.failures import Changed, DigestMismatch, Gone, Lost, UploadError, from_close
-from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.connection import Connect, Connection
+from jackfield.handlers.upload.client.deadline import Deadline
+from jackfield.handlers.upload.client.failures import Lost, Superseded, TokenConflict, UploadError, from_error
+from jackfield.handlers.upload.client.ledger import Done, Entry, Item, Ledger
 from jackfield.handlers.upload.client.service import Service, upload_path
-from jackfield.handlers.upload.client.source import fingerprint
-from jackfield.handlers.upload.client.transfer import Receipt
-from jackfield.handlers.upload.client.words import fault, parsed, text, whole
+from jackfield.handlers.upload.client.silence import Listener, beside
+from jackfield.handlers.upload.client.transfer import Receipt, mismatch
+from jackfield.handlers.upload.wire import messages
+from jackfield.handlers.upload.wire.messages import Ack, Error, Ready, Stored, print_create, print_end
 
-SMALL = LONGEST  # bytes of a file that is held in memory until its receipt
 _AT_ONCE = 256  # files that wait for their receipts
 _IN_FLIGHT = 16 * 1024 * 1024  # bytes of them
-_HOP = 16  # files that one visit to a worker thread reads
-_SILENCE = 15.0  # seconds without a word or a pong until the connection counts as dead
-
-Done = Callable[[str, Receipt | UploadError | OSError], None]
-
-
-@dataclass(slots=True)
-class _Item:
-    """One file: its bytes and their digest once it is read, its token once the service has told it."""
-
-    path: str
-    name: str
-    data: bytes = b""
-    sha256: str = ""
-    trouble: UploadError | OSError | None = None
-    token: str | None = None
 
 
 async def upload_many(
     session: aiohttp.ClientSession,
     url: str | URL,
-    files: Iterable[tuple[str | os.PathLike[str], str]],
+    files: Iterable[Entry],
     *,
     done: Done,
     connect_timeout: float = 5.0,
     give_up: float = 30.0,
+    connect: Connect = Connection,
 ) -> None:
-    """Store many files, each a path and a name, over one socket; for files of up to 1 MiB.
+    """Store many files of up to 1 MiB over one socket. Each is a path and a name, and a token where you have one.
 
-    `done` is called for each file, in their order but for those that could not be read, with its path and
-    its receipt or what went wrong with it. A connection that is lost is made anew, and what had no receipt
-    is asked for by its token first, so that no file is stored twice. Times are in seconds.
+    `files` is asked for more in a worker thread, as they are sent. `done` is called once for each file, in
+    their order but for those that could not be read, with its path and its receipt or what went wrong with
+    it. A file for which it was not called, because this function was cancelled or raised, is still to be sent.
 
-    Raises UploadError where the service as a whole refuses, or is not reached (see `failures`).
+    A connection that is lost is made anew, and what had no answer is sent again under its token, so that no
+    file is stored twice. See `upload` for the tokens, the times (in seconds) and `connect`.
+
+    Raises UploadError where the service as a whole refuses, or is not reached (see `failures`), and what
+    `files` and `done` raise.
     """
-    service = Service(session, upload_path(url), connect=connect_timeout, answer=give_up)
-    await _Many(service, files, done, Patience(give_up)).run()
+    service = Service(session, upload_path(url), connect, (connect_timeout, give_up))
+    ledger = Ledger(files, done)
+    await _Many(service, ledger, Deadline(give_up)).run()
+    if ledger.unsettled:
+        detail = f"{ledger.unsettled} of {ledger.taken} files have no outcome, which is a fault of this client"
+        raise UploadError("unaccounted", detail)
 
 
 class _Many:
-    def __init__(
-        self, service: Service, files: Iterable[tuple[str | os.PathLike[str], str]], done: Done, patience: Patience
-    ) -> None:
+    def __init__(self, service: Service, ledger: Ledger, deadline: Deadline) -> None:
         self._service = service
-        self._files = iter(_Item(os.fspath(path), name) for path, name in files)
-        self._done = done
-        self._patience = patience
-        self._again: deque[_Item] = deque()  # sent on a socket that was lost, and not answered
-        self._reading: list[_Item] = []  # taken, and being read: a lost socket cancels who waits for that
-        self._waiting: deque[_Item] = deque()  # sent on this socket, in order
-        self._unnamed: deque[_Item] = deque()  # those of them that wait for `ready`
-        self._refused: deque[str] = deque()  # tokens of those that are open and will not be stored
-        self._room = asyncio.Event()
-        self._refusal = asyncio.Event()
-        self._heard = 0.0
+        self._ledger = ledger
+        self._deadline = deadline
+        self._news = asyncio.Event()  # an answer has come, or an upload was cancelled
+        self._abandoned = asyncio.Event()  # there is something to cancel
         self._stored = 0
 
     async def run(self) -> None:
+        try:
+            await self._persist()
+        finally:
+            left = await self._ledger.close()
+            if left:
+                await self._cancel_all(left)
+
+    async def _persist(self) -> None:
         while True:
             try:
-                await self._attempt()
+                return await self._attempt()
             except Lost as trouble:
-                # A request may have been answered and not heard: the token tells, where it was heard.
-                self._again.extendleft(reversed(self._waiting))
-                self._waiting.clear()
-                self._unnamed.clear()
-                await self._patience.wait(trouble)
-            else:
-                return
+                self._ledger.lost()
+                await self._deadline.back_off(trouble)
 
     async def _attempt(self) -> None:
-        async with self._service.socket(self._service.url) as socket:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    helpers = [
-                        group.create_task(work) for work in (self._hear(socket), self._watch(socket), self._cancel())
-                    ]
-                    await self._send(socket)
-                    while self._waiting or self._refused:
-                        await self._change()
-                    for helper in helpers:
-                        helper.cancel()
-            except ExceptionGroup as faults:
-                raise faults.exceptions[0] from None
+        async with self._service.socket_of_many() as socket:
+            listener = Listener(socket, self._deadline)
+            await beside(self._send(socket), self._hear(listener), listener.watch(), self._cancel())
 
     # -- sending
 
     async def _send(self, socket: Connection) -> None:
-        while True:
-            while self._again:
-                await (self._create(socket) if self._again[0].token is None else self._resume(socket))
-            self._reading = items = self._reading or list(islice(self._files, _HOP))
-            if not items:
-                return
-            await asyncio.to_thread(_read_all, items)
-            self._reading = []
-            for item in items:
-                if item.trouble is not None:
-                    self._done(item.path, item.trouble)
-            self._again.extend(item for item in items if item.trouble is None)
+        """Send all, and wait until each has its answer."""
+        while self._ledger.queued or not self._ledger.exhausted:
+            if self._ledger.queued:
+                await self._create(socket)
+            else:
+                with self._deadline.paused():
+                    await self._ledger.fill()
+        while self._ledger.sent or self._ledger.abandoned:
+            await self._change()
 
     async def _create(self, socket: Connection) -> None:
-        item = self._again[0]
-        while self._full(len(item.data)):
+        while self._full(len(self._ledger.queued[0].data)):
             await self._change()
-        self._begin(item)
+        item = self._ledger.send()
+        assert item.asked is not None
         with suppress(ConnectionError):  # why the socket ended is heard where it is read
-            await self._content(socket, item, {"type": "create", "name": item.name, "size": len(item.data)})
-
-    def _begin(self, item: _Item) -> None:
-        """From now on the service may have it: what is lost with the socket is found among those that wait."""
-        self._again.popleft()
-        self._waiting.append(item)
-        self._unnamed.append(item)
-
-    async def _content(self, socket: Connection, item: _Item, begin: dict[str, Any]) -> None:
-        await socket.send_file(item.data, begin=begin, end={"type": "end", "sha256": item.sha256})
-
-    async def _resume(self, socket: Connection) -> None:
-        """Ask what became of one: it is stored, or it is sent from its beginning. Alone: the answers are its own."""
-        while self._waiting:
-            await self._change()
-        item = self._again[0]
-        self._begin(item)
-        with suppress(ConnectionError):
-            await socket.say(type="resume", token=item.token)
-            while self._unnamed:
-                await self._change()
-            if self._waiting:
-                self._unnamed.append(item)
-                await self._content(socket, item, {"type": "restart"})
-        while self._waiting:
-            await self._change()
+            await socket.send_file(item.data, begin=print_create(item.asked), end=print_end())
 
     def _full(self, coming: int) -> bool:
         """Whether so many bytes more would be too much under way."""
-        if len(self._waiting) + len(self._refused) >= _AT_ONCE:
+        ledger = self._ledger
+        if len(ledger.sent) + len(ledger.abandoned) >= _AT_ONCE:
             return True
-        return bool(self._waiting) and sum(len(item.data) for item in self._waiting) + coming > _IN_FLIGHT
+        return bool(ledger.sent) and ledger.bytes_sent + coming > _IN_FLIGHT
 
     async def _cancel(self) -> None:
         """Have the service drop what it refused to store: it is still open, and only so many uploads may be."""
         while True:
-            while self._refused:
-                await self._service.cancel(self._service.url / self._refused[0])
-                self._refused.popleft()
-                self._room.set()
-            self._refusal.clear()
-            await self._refusal.wait()
+            while self._ledger.abandoned:
+                await self._service.cancel(self._ledger.abandoned[0])
+                self._ledger.abandoned.popleft()
+                self._news.set()
+            self._abandoned.clear()
+            await self._abandoned.wait()
+
+    async def _cancel_all(self, tokens: list[str]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(self._service.cancel(token) for token in tokens))
 
     async def _change(self) -> None:
         """Until an answer has come."""
-        self._room.clear()
-        await self._room.wait()
+        self._news.clear()
+        await self._news.wait()
 
     # -- hearing
 
-    async def _hear(self, socket: Connection) -> None:
+    async def _hear(self, listener: Listener) -> None:
         while True:
-            received = await socket.receive()
-            self._heard = asyncio.get_running_loop().time()
-            match received.type:
-                case WSMsgType.TEXT:
-                    self._take(parsed(received.data))
-                case WSMsgType.PING:
-                    await socket.pong(received.data)
-                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    number = socket.close_code
-                    detail = f"the service closed the connection: {number} {received.extra or ''}".rstrip()
-                    raise Lost("the connection was lost") if number == 1006 else from_close(number, "", detail)
+            message = await listener.next()
+            if self._ledger.sent:
+                self._take(message, self._ledger.sent[0])
+            self._news.set()
 
-    def _take(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "ready" if self._unnamed:
-                self._unnamed.popleft().token = text(message, "token")
-            case "stored" if self._waiting:
-                self._answered(self._receipt(message))
-            case "error" if self._waiting:
-                unknown = message.get("code") == "unknown_upload"
-                self._answered(Gone("the upload is unknown to the service") if unknown else fault(message))
-        self._room.set()
+    def _take(self, message: Ready | Ack | Stored | Error, item: Item) -> None:
+        """Answers come in the order of the requests, so this one is for the first that has none."""
+        match message:
+            case Ready(token):
+                item.open = token
+            case Stored(_, receipt):
+                self._stored += 1
+                self._deadline.reached(self._stored)
+                self._ledger.answered(_outcome(item, receipt))
+            case Error():
+                self._failed(item, from_error(message))
 
-    def _receipt(self, stored: dict[str, Any]) -> Receipt | UploadError:
-        receipt = Receipt(text(stored, "name"), whole(stored, "size"), text(stored, "sha256"))
-        item = self._waiting[0]
-        if (receipt.size, receipt.sha256) == (len(item.data), item.sha256):
-            return receipt
-        detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
-        return DigestMismatch("digest_mismatch", detail)
-
-    def _answered(self, outcome: Receipt | Exception) -> None:
-        item = self._waiting.popleft()
-        if self._unnamed and self._unnamed[0] is item:
-            self._unnamed.popleft()
-        if isinstance(outcome, Lost):
-            if isinstance(outcome, Gone):
-                item.token = None  # to the service it is a new file
-            self._waiting.appendleft(item)
-            raise outcome
-        if isinstance(outcome, Receipt):
-            self._stored += 1
-            self._patience.reached(self._stored)
-        elif not isinstance(outcome, UploadError):
-            raise outcome
-        elif item.token is not None and not outcome.resumable:
-            self._refused.append(item.token)
-            self._refusal.set()
-        self._done(item.path, outcome)
-
-    async def _watch(self, socket: Connection) -> None:
-        """Raise Lost when the service is silent although it was asked."""
-        loop = asyncio.get_running_loop()
-        self._heard = loop.time()
-        limit = min(_SILENCE, self._patience.limit / 2)
-        while True:
-            await asyncio.sleep(limit / 6)
-            if loop.time() - self._heard > limit:
-                raise Lost(f"nothing was heard for {limit:g} s")
-            with suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(limit / 6):
-                    await socket.ping()
+    def _failed(self, item: Item, failure: Exception) -> None:
+        if not isinstance(failure, UploadError):
+            raise failure
+        if item.open is not None and not isinstance(failure, Superseded | TokenConflict):
+            self._ledger.abandoned.append(item.open)
+            self._abandoned.set()
+        self._ledger.answered(failure)
 
 
-def _read_all(items: Iterable[_Item]) -> None:
-    """Read and digest each file, in one visit to the worker thread."""
-    for item in items:
-        try:
-            item.data = _read(item.path)
-            item.sha256 = hashlib.sha256(item.data).hexdigest()
-        except (UploadError, OSError) as error:
-            item.trouble = error
-
-
-def _read(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        before = fingerprint(file.fileno())
-        data = file.read(before[0] + 1)
-        if fingerprint(file.fileno()) != before or len(data) != before[0]:
-            raise Changed("changed", f"{path} changed while it was read")
-        return data
-
-
-def small(path: str | os.PathLike[str]) -> bool:
-    """Whether it is a file to send this way."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL
+def _outcome(item: Item, receipt: messages.Receipt) -> Receipt | UploadError:
+    """The receipt, if it is for the bytes of the file. It was stored before this call where no `ready` was needed."""
+    assert item.asked is not None
+    if (receipt.size, receipt.sha256) != (item.asked.promise.size, item.asked.promise.sha256):
+        return mismatch(receipt)
+    already = item.times_sent == 1 and item.open is None
+    return Receipt(receipt.name, receipt.size, receipt.sha256, already=already)

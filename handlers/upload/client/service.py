@@ -6,20 +6,23 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
 
-from jackfield.handlers.upload.client.connection import CLOSING, Connection, connection
+from jackfield.handlers.upload.client.connection import CLOSING, Connect, Connection
 from jackfield.handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
+from jackfield.handlers.upload.wire.messages import Creation, Receipt, print_creation
+
+_FAREWELL = 2.0  # seconds in which the service may confirm that it drops an upload
 
 
 class Found(NamedTuple):
     """What the service has of an upload."""
 
     offset: int  # bytes
-    sha256: str | None  # of all of it; None: it is not stored yet
+    receipt: Receipt | None  # once it is stored
 
 
 def upload_path(url: str | URL) -> URL:
@@ -36,64 +39,82 @@ def upload_path(url: str | URL) -> URL:
 
 
 class Service:
-    """Speaks to one upload path. `connect` and `answer` are time limits in seconds."""
+    """Speaks to one upload path. `patience` are time limits in seconds: to connect, and for an answer."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL, *, connect: float, answer: float) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: URL, connect: Connect, patience: tuple[float, float]
+    ) -> None:
         self.url = url
         self._session = session
         self._connect = connect
-        self._answer = answer
-        self._timeout = aiohttp.ClientTimeout(total=connect + answer, sock_connect=connect)
+        self._to_connect, self._to_answer = patience
+        self._timeout = aiohttp.ClientTimeout(total=sum(patience), sock_connect=self._to_connect)
 
-    async def create(self, name: str, size: int | None, sha256: str | None) -> URL:
-        """Create an upload, and return its own URL: whoever has it can write to it."""
-        promises = {"name": name, "size": size, "sha256": sha256}
-        wanted = {key: value for key, value in promises.items() if value is not None}
+    async def create(self, creation: Creation) -> Found:
+        """Create an upload, or find the one that this token has created already."""
+        headers = {"Content-Type": "application/json"}
+        asked = self._session.post(self.url, data=print_creation(creation), headers=headers, timeout=self._timeout)
         with _sorted(self.url):
-            async with self._session.post(self.url, json=wanted, timeout=self._timeout) as answer:
+            async with asked as answer:
                 try:
-                    await _accept(answer, 201)
+                    await _accept(answer)
                 except Gone as gone:
-                    raise Rejected("not_found", f"no uploads at {self.url}: {gone.detail}") from None
-                return answer.url.join(URL(answer.headers["Location"]))
+                    raise self._no_uploads(gone) from None
+                return _found(await answer.json())
 
-    async def ask(self, upload: URL) -> Found:
-        """Return what the service has of it. Raises Gone when it does not know it."""
-        with _sorted(self.url):
-            headers = {"Accept": "application/json"}
-            async with self._session.get(upload, headers=headers, timeout=self._timeout) as answer:
-                await _accept(answer, 200)
-                fields = await answer.json()
-                return Found(int(fields["offset"]), fields.get("sha256"))
-
-    async def cancel(self, upload: URL) -> None:
-        """Ask the service to drop what it has; if it cannot be asked, that expires by itself."""
-        with suppress(Lost, UploadError), _sorted(self.url):
-            async with self._session.delete(upload, timeout=self._timeout):
-                pass
+    async def cancel(self, token: str) -> None:
+        """Ask the service to drop what it has of an upload; if it cannot be asked, that expires by itself."""
+        with suppress(Lost, UploadError, TimeoutError), _sorted(self.url):
+            async with asyncio.timeout(_FAREWELL):
+                async with self._session.delete(self.url / token, timeout=self._timeout):
+                    pass
 
     @asynccontextmanager
-    async def socket(self, upload: URL) -> AsyncIterator[Connection]:
-        """Open the socket of an upload, and leave it closed."""
+    async def socket(self, token: str) -> AsyncIterator[Connection]:
+        """Open the socket of one upload, and leave it closed. Raises Gone when the service does not know it."""
+        async with self._opened(self.url / token) as found:
+            yield found
+
+    @asynccontextmanager
+    async def socket_of_many(self) -> AsyncIterator[Connection]:
+        """Open a socket on which uploads are created, and leave it closed."""
+        try:
+            async with self._opened(self.url) as found:
+                yield found
+        except Gone as gone:
+            raise self._no_uploads(gone) from None
+
+    @asynccontextmanager
+    async def _opened(self, url: URL) -> AsyncIterator[Connection]:
         with _sorted(self.url):
-            async with asyncio.timeout(self._connect):
+            async with asyncio.timeout(self._to_connect):
                 opened = await self._session.ws_connect(
-                    upload,
+                    url,
                     protocols=("upload.v1",),
                     autoping=False,  # a pong must be seen: it is a sign of life
                     autoclose=False,  # aiohttp would close in the middle of a frame of ours
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSING),
                 )
-            found = connection(opened, self._answer)
+            found = self._connect(opened, self._to_answer)
         try:
             yield found
         finally:
             await found.leave()
 
+    def _no_uploads(self, gone: Gone) -> Rejected:
+        return Rejected("not_found", f"no uploads at {self.url.with_user(None)}: {gone.detail}")
 
-async def _accept(answer: aiohttp.ClientResponse, status: int) -> None:
-    """Raise what the answer means unless it has the status that was asked for."""
-    if answer.status == status:
+
+def _found(fields: dict[str, Any]) -> Found:
+    offset = int(fields["offset"])
+    if fields.get("state") != "stored":
+        return Found(offset, None)
+    return Found(offset, Receipt(str(fields["name"]), int(fields["size"]), str(fields["sha256"])))
+
+
+async def _accept(answer: aiohttp.ClientResponse) -> None:
+    """Raise what the answer means, unless the upload is there."""
+    if answer.status in (200, 201):
         return
     try:
         problem = await answer.json(content_type=None)

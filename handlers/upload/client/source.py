@@ -7,6 +7,7 @@ import os
 import stat
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -37,6 +38,9 @@ class Source(Protocol):
     async def digest(self) -> str:
         """Return the SHA-256 of everything, after `read` returned nothing; the last check is made here."""
 
+    async def drain(self) -> str:
+        """Go to the end without sending anything, and return the SHA-256 of everything."""
+
     def settle(self, durable: int) -> None:
         """The service never wants a byte before `durable` again."""
 
@@ -53,10 +57,10 @@ class File:
 
     full = False
 
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: FileIO, path: Path) -> None:
+        self._file = file  # used by the worker thread alone
         self._path = path
-        self.fingerprint = fingerprint(descriptor)
+        self.fingerprint = fingerprint(file.fileno())
         self.size: int = self.fingerprint[0]
         self._offset = 0
         self._hasher = hashlib.sha256()
@@ -73,12 +77,7 @@ class File:
 
     @classmethod
     def _open(cls, path: Path) -> Self:
-        # Without O_NONBLOCK the opening of a named pipe waits until somebody writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-        return cls(descriptor, path)
+        return cls(open_regular(path), path)
 
     async def seek(self, offset: int) -> str:
         """See `Source`. Reads what no kept state of the digest covers; the file ends at `size`."""
@@ -103,6 +102,11 @@ class File:
         await asyncio.to_thread(self._verify)
         return self._hasher.hexdigest()
 
+    async def drain(self) -> str:
+        """See `Source`."""
+        await self.seek(self.size)
+        return await self.digest()
+
     def settle(self, durable: int) -> None:
         """See `Source`. A file can be read again from anywhere."""
 
@@ -110,7 +114,7 @@ class File:
         """Close the file, once no thread reads it any more."""
         await self._settled()
         self._thread.shutdown()
-        os.close(self._descriptor)
+        self._file.close()
 
     def _start(self, until: int) -> None:
         """Have one more piece read, into the buffer that was used longest ago."""
@@ -136,7 +140,7 @@ class File:
     def _produce(self, buffer: memoryview, until: int) -> memoryview:
         """Read and digest the next piece into `buffer`. In the worker thread, one at a time."""
         room = buffer[: until - self._offset]
-        piece = room[: os.preadv(self._descriptor, [room], self._offset)] if room else room
+        piece = room[: self._read_at(self._offset, room)] if room else room
         self._verify()
         if room and not piece:
             raise Changed("changed", f"{self._path} ends before the {self.size} bytes it says it has")
@@ -147,11 +151,29 @@ class File:
 
     def _verify(self) -> None:
         """Raise `Changed` unless this is still the version that was opened."""
-        if fingerprint(self._descriptor) != self.fingerprint:
+        if fingerprint(self._file.fileno()) != self.fingerprint:
             raise Changed("changed", f"{self._path} changed while it was sent")
-        if self._offset == self.size and os.pread(self._descriptor, 1, self.size):
+        if self._offset == self.size and self._read_at(self.size, memoryview(bytearray(1))):
             # Files in /proc say 0 and have more.
             raise Changed("changed", f"{self._path} holds more than the {self.size} bytes it says it has")
+
+    def _read_at(self, offset: int, buffer: memoryview) -> int:
+        self._file.seek(offset)
+        return self._file.readinto(buffer) or 0
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a regular file to read it. Raises OSError when it cannot be opened, or is a device, a pipe or a folder."""
+    file = FileIO(path, opener=_open)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return file
+
+
+def _open(path: str, flags: int) -> int:
+    # Without O_NONBLOCK the opening of a named pipe waits until somebody writes to it; Windows has neither.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def fingerprint(descriptor: int) -> tuple[int, int, int]:

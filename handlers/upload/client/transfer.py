@@ -1,30 +1,28 @@
 """One socket of one upload: from the service's first word to the receipt, or to the end of the socket."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
-
-from aiohttp import WSMsgType
+from dataclasses import dataclass, field
 
 from jackfield.handlers.upload.client.connection import Connection
-from jackfield.handlers.upload.client.failures import DigestMismatch, Lost, from_close, stuck
-from jackfield.handlers.upload.client.patience import Patience
+from jackfield.handlers.upload.client.deadline import Deadline
+from jackfield.handlers.upload.client.failures import DigestMismatch, from_error, write_timed_out
+from jackfield.handlers.upload.client.silence import Listener, beside
 from jackfield.handlers.upload.client.source import Source
-from jackfield.handlers.upload.client.words import fail, parsed, text, whole
-
-_SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
+from jackfield.handlers.upload.wire import messages
+from jackfield.handlers.upload.wire.messages import Ack, Error, Ready, Stored
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """The file is stored: whole, verified, and on stable storage, under this name."""
+class Receipt(messages.Receipt):
+    """The file is stored: whole, verified, and on stable storage.
 
-    name: str  # the final one; it may differ from the one asked for
-    size: int  # bytes
-    sha256: str  # lower-case hex
+    `name` is the final one and may differ from the one asked for, `size` is in bytes, `sha256` in lower-case hex.
+    `already` says that it had been stored before this call, under the same token.
+    """
+
+    already: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,103 +45,92 @@ class Transfer:
     """
 
     def __init__(
-        self,
-        socket: Connection,
-        source: Source,
-        *,
-        window: int | None,
-        same: bool,
-        patience: Patience,
-        report: Report,
+        self, socket: Connection, source: Source, *, window: int | None, deadline: Deadline, report: Report
     ) -> None:
         self._socket = socket
         self._source = source
         self._wanted_window = window  # bytes; None: the one the service names
-        self._same = same  # whether the source is known to be the one the first bytes came from
-        self._patience = patience
+        self._deadline = deadline
         self._report = report
+        self._listener = Listener(socket, deadline)
         self._sent = self._acked = self._durable = 0
         self._window = self._message_size = 0  # bytes; set by `ready`
-        self._heard = time.monotonic()  # when the last word came
+        self.sending = False  # once both sides agree on the first byte to send
         self._moved = asyncio.Event()  # set whenever the service acknowledges more than before
 
-    async def run(self) -> Receipt:
-        """Hold the conversation. Returns once the service has said that the file is stored."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                helpers = [group.create_task(self._watch())]
-                message = await self._hear("ready", "stored")
-                if message["type"] == "ready":
-                    await self._begin(message)
-                    helpers.append(group.create_task(self._send()))
-                    message = await self._follow()
-                for helper in helpers:
-                    helper.cancel()
-        except ExceptionGroup as all_faults:
-            faults = all_faults.exceptions
-            raise next((fault for fault in faults if not isinstance(fault, Lost)), faults[0]) from None
-        return await self._verified(message)
+    async def run(self, *, anew: bool) -> Receipt:
+        """Hold the conversation; `anew`: from the first byte on, whatever the service has.
 
-    async def _hear(self, *kinds: str) -> dict[str, Any]:
-        """Return the next message of these types. Raises what an error or the socket's end means."""
-        while True:
-            received = await self._socket.receive()
-            self._heard = time.monotonic()
-            match received.type:
-                case WSMsgType.TEXT:
-                    message = parsed(received.data)
-                    if message["type"] == "error":
-                        fail(message)
-                    if message["type"] in kinds:
-                        return message  # others are from a newer service, and for newer clients
-                case WSMsgType.PING:
-                    await self._socket.pong(received.data)
-                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    raise _ended(self._socket.close_code, received.extra)
+        Returns once the service has said that the file is stored.
+        """
+        stored = await beside(self._converse(anew), self._listener.watch())
+        return await self._verified(stored.receipt)
 
-    async def _begin(self, ready: dict[str, Any]) -> None:
-        """Go to where the service is, or ask it to forget what it has when that is not ours."""
-        offset = whole(ready, "offset")
-        self._window = self._wanted_window or whole(ready, "window") or 1
-        self._message_size = self._socket.message_size(whole(ready, "message_size") or 1, self._window)
-        if not await self._fits(offset, ready.get("sha256")):
-            await self._socket.say(type="restart")
-            offset = whole(await self._hear("ready"), "offset")
-            await self._source.seek(offset)
-            self._patience.restart()
-        self._sent = self._acked = offset
-        self._report(Progress(offset, 0, self._source.size))
-
-    async def _fits(self, offset: int, digest: str | None) -> bool:
-        """Whether the bytes that the service has are the first ones of the source."""
-        if self._source.size is not None and offset > self._source.size:
-            return False
-        with self._patience.excused():
-            ours = await self._source.seek(offset)
-        return offset == 0 or (self._same if digest is None else digest == ours)
-
-    async def _follow(self) -> dict[str, Any]:
-        """Follow the acknowledgements, and return the receipt's message."""
-        while (message := await self._hear("ack", "stored"))["type"] == "ack":
-            self._take(whole(message, "offset"), whole(message, "durable"))
+    async def _converse(self, anew: bool) -> Stored:
+        """Send what is missing, and return the receipt's message."""
+        message = await self._next(Ready, Stored)
+        if isinstance(message, Ready):
+            await self._begin(message, anew)
+            return await beside(self._follow(), self._send())
+        assert isinstance(message, Stored)
         return message
 
-    async def _verified(self, stored: dict[str, Any]) -> Receipt:
+    async def _next(self, *kinds: type) -> Ready | Ack | Stored:
+        """Return the next message of these types. Raises what an error or the socket's end means."""
+        while True:
+            message = await self._listener.next()
+            if isinstance(message, Error):
+                raise from_error(message)
+            if isinstance(message, kinds):
+                return message
+
+    async def _begin(self, ready: Ready, anew: bool) -> None:
+        """Go to where the service is, or ask it to forget what it has when that is not ours."""
+        self._window = self._wanted_window or ready.window or 1
+        self._message_size = self._socket.message_size(ready.message_size or 1, self._window)
+        if not await self._fits(ready, anew):
+            await self._socket.say(messages.print_restart())
+            again = await self._next(Ready)
+            assert isinstance(again, Ready)
+            ready = again
+            await self._source.seek(ready.offset)
+            self._deadline.reset()
+        self._sent = self._acked = ready.offset
+        self.sending = True
+        self._report(Progress(ready.offset, 0, self._source.size))
+
+    async def _fits(self, ready: Ready, anew: bool) -> bool:
+        """Whether the bytes that the service has are the first ones of the source.
+
+        Where it does not know their digest yet they are believed to be: `end` has the digest of all.
+        """
+        if ready.offset and (anew or (self._source.size is not None and ready.offset > self._source.size)):
+            return False
+        with self._deadline.paused():
+            ours = await self._source.seek(ready.offset)
+        return ready.sha256 in (None, ours)
+
+    async def _follow(self) -> Stored:
+        """Follow the acknowledgements, and return the receipt's message."""
+        while not isinstance(message := await self._next(Ack, Stored), Stored):
+            assert isinstance(message, Ack)
+            self._take(message)
+        return message
+
+    async def _verified(self, receipt: messages.Receipt) -> Receipt:
         """Return the receipt, if it is for the bytes of the source."""
-        receipt = Receipt(text(stored, "name"), whole(stored, "size"), text(stored, "sha256"))
         same_size = self._source.size in (None, receipt.size)
         if not same_size or await self._source.seek(receipt.size) != receipt.sha256:
-            detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
-            raise DigestMismatch("digest_mismatch", detail)
-        return receipt
+            raise mismatch(receipt)
+        return Receipt(receipt.name, receipt.size, receipt.sha256)
 
-    def _take(self, offset: int, durable: int) -> None:
-        if (offset, durable) != (self._acked, self._durable):
+    def _take(self, ack: Ack) -> None:
+        if (ack.offset, ack.durable) != (self._acked, self._durable):
             self._moved.set()
-        self._acked, self._durable = offset, durable
-        self._source.settle(durable)
-        self._patience.reached(offset)
-        self._report(Progress(offset, durable, self._source.size))
+        self._acked, self._durable = ack.offset, ack.durable
+        self._source.settle(ack.durable)
+        self._deadline.reached(ack.offset)
+        self._report(Progress(ack.offset, ack.durable, self._source.size))
 
     async def _send(self) -> None:
         """Send the source to its end, and say that it was the end."""
@@ -152,14 +139,14 @@ class Transfer:
                 await self._put(piece[start : start + self._message_size])
         digest = await self._source.digest()
         with suppress(ConnectionError):
-            await self._socket.say(type="end", sha256=digest)
-        with self._patience.excused():  # as long as pings are answered, the receipt may take its time
+            await self._socket.say(messages.print_end(digest))
+        with self._deadline.paused():  # as long as pings are answered, the receipt may take its time
             await asyncio.Event().wait()
 
     async def _read(self) -> memoryview:
         while self._source.full:
             await self._moves()
-        with self._patience.excused():
+        with self._deadline.paused():
             return await self._source.read()
 
     async def _put(self, message: memoryview) -> None:
@@ -173,34 +160,13 @@ class Transfer:
         """Wait until the service has more than it had. Raises Lost when it takes no bytes for too long."""
         self._moved.clear()
         try:
-            async with asyncio.timeout(self._patience.limit):
+            async with asyncio.timeout(self._deadline.limit):
                 await self._moved.wait()
         except TimeoutError:
-            raise stuck(self._patience.limit) from None
-
-    async def _watch(self) -> None:
-        """Raise Lost when the service is silent although it was asked."""
-        limit = min(_SILENCE, self._patience.limit / 2)  # leaves time to try it anew
-        tick = limit / 6
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(tick)
-            now = time.monotonic()
-            if now - began > 2 * tick:  # we were stopped, so we could not hear
-                self._patience.excuse(now - began)
-                self._heard = now
-            if now - self._heard > limit:
-                raise Lost(f"nothing was heard for {limit:g} s")
-            if now - self._heard > limit / 3:
-                await self._ping(tick)
-
-    async def _ping(self, limit: float) -> None:
-        with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(limit):  # it has to wait where the connection takes nothing
-                await self._socket.ping()
+            raise write_timed_out(self._deadline.limit) from None
 
 
-def _ended(number: int, reason: str | None) -> Exception:
-    if number == 1006:
-        return Lost("the connection was lost")
-    return from_close(number, "", f"the service closed the connection: {number} {reason or ''}".rstrip())
+def mismatch(receipt: messages.Receipt) -> DigestMismatch:
+    """The receipt is for other bytes than those that were sent."""
+    detail = f"the service stored {receipt.size} bytes with SHA-256 {receipt.sha256}, not what was sent"
+    return DigestMismatch("digest_mismatch", detail)

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 from tqdm import tqdm
 
 from jackfield.handlers.upload.client import Progress
-from jackfield.handlers.upload.command.display import Display
+from jackfield.handlers.upload.command.display import Display, visible
 from jackfield.handlers.upload.command.files import Job
 
 _NAME: Final = 40  # characters of a file's name beside its bar
@@ -37,7 +37,7 @@ class Terminal(Display):
         super().progress(job, progress)
         bar = self._bars.get(job)
         if bar is None:
-            bar = self._bars[job] = _bar(job.file, progress)
+            bar = self._bars[job] = _bar(visible(job.file), progress)
         bar.total = progress.size
         bar.update(progress.offset - bar.n)
 

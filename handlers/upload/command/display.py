@@ -3,19 +3,30 @@
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from jackfield.handlers.upload.client import Progress, Receipt
 from jackfield.handlers.upload.command.files import Job
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # control, direction, half a surrogate pair, separators
+
+
+def visible(text: str) -> str:
+    """Return text that is safe to print: what a terminal obeys, or does not show, is written as an escape."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
 class Display:
     """Results, errors, and one line when the connection is lost; no bars."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.output_failed = False  # results could not be printed: the disk is full, say
         self._json = as_json
         self._quiet = quiet
+        self._raw = not sys.stdout.isatty()  # so `sha256sum --check` can read it; a terminal gets what is safe
         self._notes: dict[Job, str | None] = {}
 
     @contextmanager
@@ -33,11 +44,14 @@ class Display:
     def stored(self, job: Job, receipt: Receipt) -> None:
         """A file is stored: one line on standard output, as `sha256sum` or as JSON."""
         self._finished(job)
+        if receipt.already and not self._quiet:
+            self.say(f"{job.file}: already stored")
         if self._json:
             fields = {"file": job.file, "name": receipt.name, "size": receipt.size, "sha256": receipt.sha256}
-            self._print(json.dumps(fields))
+            self._print(json.dumps(fields | ({"already": True} if receipt.already else {})))
         else:
-            self._print(_checksum_line(receipt))
+            line = _checksum_line(receipt)
+            self._print(line if self._raw else visible(line))
 
     def failed(self, file: str, reason: str, job: Job | None = None) -> None:
         """A file is not stored."""
@@ -45,18 +59,31 @@ class Display:
             self._finished(job)
         self.say(f"{file}: {reason}")
 
+    def note(self, text: str) -> None:
+        """Something worth knowing, and no failure."""
+        if not self._quiet:
+            self.say(text)
+
     def _finished(self, job: Job) -> None:
         self._notes.pop(job, None)
 
     def say(self, text: str) -> None:
         """Tell the person, on standard error."""
-        print(f"jackfield upload: {text}", file=sys.stderr, flush=True)
+        print(f"jackfield upload: {visible(text)}", file=sys.stderr, flush=True)
 
     def _print(self, line: str) -> None:
         try:
             print(line, flush=True)
         except BrokenPipeError:  # nobody reads results any more; what is under way is still finished
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _discard_output()
+        except OSError as error:
+            self.output_failed = True
+            _discard_output()
+            self.say(f"standard output: {error.strerror or error}; what is stored from here on is not printed")
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _checksum_line(receipt: Receipt) -> str:

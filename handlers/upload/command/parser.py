@@ -2,32 +2,33 @@
 
 import argparse
 import asyncio
-import os
 import signal
 import ssl
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
-INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not now, run it again
+_DESCRIPTION = """Send files to the upload handler of a service. A file that an earlier run has stored, and that is
+unchanged since, is not sent again: its receipt is printed anew."""
 
-_EPILOG = """exit status: 0 done; 1 failed; 2 usage; 3 refused (401, 403); 5 digest mismatch, or the
-local file changed; 6 too large, or no space; 7 some files failed; 75 interrupted or unreachable: what
-arrived is kept, run it again to go on."""
+_EPILOG = """exit status: 0 done; 1 failed, or another client goes on with the same upload; 2 usage; 3 refused
+(401, 403); 5 digest mismatch, or the local file changed; 6 too large, or no space; 7 some files failed; 75 interrupted
+or unreachable: what arrived is kept, run it again to go on."""
 
 
 def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `upload` to the commands of `jackfield`. What it needs is imported when it runs."""
     text = "send files to the upload handler of a service"
-    parser = subparsers.add_parser("upload", help=text, description=text.capitalize() + ".", epilog=_EPILOG)
+    parser = subparsers.add_parser("upload", help=text, description=_DESCRIPTION, epilog=_EPILOG)
     parser.__class__ = _Permuting  # add_parser lets nobody choose the class of one command
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to send; - is standard input")
     parser.add_argument("url", metavar="URL", help="the service, or its upload path")
     parser.add_argument("--name", help="store it under this name; needed for standard input")
     parser.add_argument("-r", "--recursive", action="store_true", help="send folders with all in them")
     parser.add_argument("-j", "--jobs", type=_count, default=4, metavar="N", help="send so many files at once (4)")
-    parser.add_argument("--no-resume", action="store_true", help="begin anew, whatever was sent before")
+    parser.add_argument("--no-resume", action="store_true", help="send unfinished files from their first byte")
+    parser.add_argument("--again", action="store_true", help="send also what is stored already, as new uploads")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
     parser.add_argument("--cacert", metavar="FILE", help="trust the certificates in this PEM file, for https and wss")
@@ -88,20 +89,17 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
 async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool) -> int:
     """Send everything; a signal ends it in an orderly way."""
-    from jackfield.handlers.upload.command.run import Batch
+    from jackfield.handlers.upload.command.run import Command, Options
+    from jackfield.handlers.upload.command.state import State
 
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        return await Batch(arguments, _memory(), tls).run()
-    except asyncio.CancelledError:
-        print("jackfield upload: interrupted; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _memory() -> Path:
-    """The folder in which unfinished uploads are remembered."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return state / "jackfield" / "uploads"
+    with suppress(NotImplementedError):  # Windows: Ctrl-C cancels the task as well, in asyncio's own way
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    options = Options(
+        files=arguments.files, url=arguments.url, name=arguments.name, recursive=arguments.recursive,
+        jobs=arguments.jobs, resume=not arguments.no_resume, again=arguments.again, as_json=arguments.json,
+        quiet=arguments.quiet, tls=tls, timeout=arguments.timeout, give_up=arguments.give_up,
+    )  # fmt: skip
+    return await Command(options, State.of_user()).run()

@@ -1,12 +1,10 @@
 """All the files of one command: several at once, each with its own end, and one exit status for all."""
 
-import argparse
 import asyncio
+import hashlib
 import ssl
 import sys
-from collections import deque
-from collections.abc import Iterator
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -17,17 +15,24 @@ from jackfield.handlers.upload.client import (
     NoRoom,
     Receipt,
     Refused,
+    TokenConflict,
     Unreachable,
     UploadError,
+    cancel,
+    draw_token,
     upload,
     upload_many,
     upload_stream,
 )
-from jackfield.handlers.upload.client.many import small
+from jackfield.handlers.upload.client.connection import Connect, Connection
+from jackfield.handlers.upload.client.ledger import SMALL
+from jackfield.handlers.upload.client.service import upload_path
+from jackfield.handlers.upload.command.agenda import Agenda
 from jackfield.handlers.upload.command.display import Display
-from jackfield.handlers.upload.command.files import STDIN, Job, Problem, find, standard_input
+from jackfield.handlers.upload.command.files import STDIN, Job, Note, Problem, find, standard_input
+from jackfield.handlers.upload.command.state import State
 
-_FAILED, _SOME_FAILED = 1, 7
+_FAILED, _SOME_FAILED, _INTERRUPTED = 1, 7, 75  # EX_TEMPFAIL of sysexits.h: not now, run it again
 _STATUS: dict[type[UploadError], int] = {
     Refused: 3,
     DigestMismatch: 5,
@@ -38,117 +43,248 @@ _STATUS: dict[type[UploadError], int] = {
 _ENDS_ALL = (Refused, Unreachable)  # no other file would fare better
 
 
-class Batch:
-    """Sends what the arguments name. `memory` is the folder for unfinished uploads, `tls` whom to trust."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line."""
 
-    def __init__(self, arguments: argparse.Namespace, memory: Path, tls: ssl.SSLContext | bool = True) -> None:
-        self._tls = tls
-        self._arguments = arguments
-        self._memory = memory
-        self._jobs: Iterator[Job | Problem] = find(arguments.files, recursive=arguments.recursive, name=arguments.name)
-        self._display = _display(as_json=arguments.json, quiet=arguments.quiet)
-        self._statuses: list[int] = []
+    files: list[str]
+    url: str
+    name: str | None  # for the one file, or folder
+    recursive: bool
+    jobs: int  # files at once
+    resume: bool  # go on with what was sent before
+    again: bool  # send also what is stored already
+    as_json: bool
+    quiet: bool
+    tls: ssl.SSLContext | bool  # whom to trust
+    timeout: float  # seconds to connect
+    give_up: float  # seconds without progress
+
+
+class Command:
+    """Sends what the options name. Every file ends as stored, as failed, or as not sent, and that is said."""
+
+    def __init__(self, options: Options, state: State) -> None:
+        self._options = options
+        self._state = state
+        self._service = str(upload_path(options.url).with_user(None))  # what tokens are derived for
+        self._drawn: set[str] = set()  # tokens of this run
+        found = find(options.files, recursive=options.recursive, name=options.name)
+        self._agenda = Agenda(found, self._token)
+        self._display = _display(as_json=options.as_json, quiet=options.quiet)
+        self._connect = _connect()
+        self._statuses: set[int] = set()
+        self._stored = 0
         self._over = False
 
     async def run(self) -> int:
         """Send all, and return the exit status."""
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
-        with self._display.showing():
-            async with aiohttp.ClientSession(connector=connector) as session:
-                if self._arguments.recursive:
-                    await self._small_ones(session)
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self._arguments.jobs):
-                        group.create_task(self._work(session))
-        if left := sum(1 for _ in self._jobs):
-            self._display.say(f"{left} more not tried")
-        return self._status()
-
-    async def _small_ones(self, session: aiohttp.ClientSession) -> None:
-        """Folders are full of small files: those go over one socket; the others are left to be sent one by one."""
-        others: deque[Job | Problem] = deque()
-        sent: dict[str, Job] = {}
-
-        def files() -> Iterator[tuple[str, str]]:
-            for job in self._jobs:
-                if isinstance(job, Problem) or job.file == STDIN or not small(job.file):
-                    others.append(job)
-                else:
-                    sent[job.file] = job
-                    yield job.file, job.name
-
-        def done(file: str, outcome: Receipt | UploadError | OSError) -> None:
-            self._statuses.append(self._outcome(sent.pop(file), outcome))
-
-        limits = {"connect_timeout": self._arguments.timeout, "give_up": self._arguments.give_up}
+        if self._state.trouble is not None:
+            self._display.note(self._state.trouble)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._options.tls)
         try:
-            await upload_many(session, self._arguments.url, files(), done=done, **limits)
+            with self._display.showing():
+                async with aiohttp.ClientSession(connector=connector) as session:
+                    await self._send_all(session)
+            return await self._conclude()
+        except asyncio.CancelledError:
+            return self._interrupted()
+
+    async def _send_all(self, session: aiohttp.ClientSession) -> None:
+        if self._options.recursive:
+            await self._send_small_ones(session)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.jobs):
+                group.create_task(self._work(session))
+
+    def _token(self, job: Job) -> str | None:
+        """Return what the upload of a file is named: the same as in an earlier run, and another for each file."""
+        if job.found is None:
+            return None
+        if self._options.again:
+            return draw_token()
+        token = self._state.token(self._service, job.name, job.found)
+        if token in self._drawn:
+            token = self._state.token(self._service, job.name, job.found, job.file)
+        self._drawn.add(token)
+        return token
+
+    # -- small files
+
+    async def _send_small_ones(self, session: aiohttp.ClientSession) -> None:
+        """Folders are full of small files: those go over one socket; the others are left to be sent one by one."""
+        options = self._options
+        try:
+            await upload_many(
+                session, options.url, self._agenda.small_ones(), done=self._small_one_ended,
+                connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
+            )  # fmt: skip
         except UploadError as error:
-            for job in sent.values():
-                self._statuses.append(self._outcome(job, error))
+            self._display.say(error.detail.rstrip(".") + _hint(error))
+            self._failed_with(error)
+
+    def _small_one_ended(self, file: str, outcome: Receipt | UploadError | OSError) -> None:
+        job = self._agenda.small_one(file)
+        if isinstance(outcome, TokenConflict):
+            self._agenda.postpone(job)
         else:
-            for job in sent.values():
-                self._statuses.append(self._outcome(job, UploadError("internal_error", "it was not accounted for")))
-        self._jobs = chain(others, self._jobs)
+            self._ended(job, outcome)
+
+    # -- one by one
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
-        """Take one job after the other. Several of these share the iterator."""
-        while not self._over and (job := next(self._jobs, None)):
-            if isinstance(job, Problem):
-                self._display.failed(job.file, job.reason)
-                self._statuses.append(_FAILED)
-            else:
-                self._statuses.append(await self._one(session, job))
+        """Take one after the other."""
+        while not self._over and (found := await self._agenda.next()) is not None:
+            match found:
+                case Job():
+                    await self._send(session, found)
+                case Problem(file, reason):
+                    self._agenda.end(found)
+                    self._display.failed(file, reason)
+                    self._statuses.add(_FAILED)
+                case Note(file, text):
+                    self._display.note(f"{file}: {text}")
 
-    async def _one(self, session: aiohttp.ClientSession, job: Job) -> int:
+    async def _send(self, session: aiohttp.ClientSession, job: Job) -> None:
         try:
-            return self._outcome(job, await self._send(session, job))
+            if job.file == STDIN:
+                outcome = await self._send_stdin(session, job)
+            else:
+                outcome = await self._send_file(session, job)
         except (UploadError, OSError) as error:
-            return self._outcome(job, error)
+            self._ended(job, error)
+        else:
+            self._ended(job, outcome)
 
-    def _outcome(self, job: Job, outcome: Receipt | UploadError | OSError) -> int:
-        """Say what became of it; its exit status."""
+    async def _send_stdin(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
+        options = self._options
+        return await upload_stream(
+            session, options.url, standard_input(), name=job.name,
+            progress=lambda progress: self._display.progress(job, progress),
+            connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
+        )  # fmt: skip
+
+    async def _send_file(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
+        """Send it under its token; under another where that one has stored what looked the same, and was not."""
+        token = self._agenda.token(job)
+        if token is None or job.found is None:
+            token = draw_token()
+        try:
+            return await self._send_under(session, job, token)
+        except TokenConflict:
+            if job.found is None:
+                raise
+            digest = await asyncio.to_thread(_digest, job.file)
+            token = self._state.token(self._service, job.name, job.found, digest)
+            return await self._send_under(session, job, token)
+
+    async def _send_under(self, session: aiohttp.ClientSession, job: Job, token: str) -> Receipt:
+        options, sha256 = self._options, None
+        large = job.size is not None and job.size > SMALL
+        if large:
+            await self._drop_older_version(session, job, token)
+        elif job.size is not None:  # the same promises as on a socket of many: they belong to the token
+            sha256 = await asyncio.to_thread(_digest, job.file)
+        try:
+            receipt = await upload(
+                session, options.url, job.file, name=job.name, sha256=sha256, token=token, resume=options.resume,
+                progress=lambda progress: self._display.progress(job, progress),
+                connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
+            )  # fmt: skip
+        except UploadError as error:
+            if large and not error.resumable:
+                self._state.ended(self._service, job.name, job.file)
+            raise
+        if large:
+            self._state.ended(self._service, job.name, job.file)
+        return receipt
+
+    async def _drop_older_version(self, session: aiohttp.ClientSession, job: Job, token: str) -> None:
+        """Cancel what an earlier run sent of the file before it changed."""
+        before = self._state.begun(self._service, job.name, job.file, token)
+        if before is not None:
+            await cancel(session, self._options.url, before, connect_timeout=self._options.timeout)
+
+    # -- how it ends
+
+    def _ended(self, job: Job, outcome: Receipt | UploadError | OSError) -> None:
+        """Say what became of it."""
+        self._agenda.end(job)
         if isinstance(outcome, Receipt):
+            self._stored += 1
+            self._statuses.add(0)
             self._display.stored(job, outcome)
-            return 0
-        if isinstance(outcome, OSError):
+        elif isinstance(outcome, OSError):
+            self._statuses.add(_FAILED)
             self._display.failed(job.file, outcome.strerror or str(outcome), job)
+        else:
+            self._failed_with(outcome)
+            detail = outcome.detail.rstrip(".").removeprefix(f"{job.file} ")
+            self._display.failed(job.file, detail + ("" if job.file == STDIN else _hint(outcome)), job)
+
+    def _failed_with(self, error: UploadError) -> None:
+        self._statuses.add(_STATUS.get(type(error), _FAILED))
+        self._over = self._over or isinstance(error, _ENDS_ALL)
+
+    async def _conclude(self) -> int:
+        """Count what is not sent, and see that the sum is right. Returns the exit status.
+
+        One file's own status; several files' common one; otherwise: some failed.
+        """
+        await asyncio.to_thread(self._agenda.find_all)
+        if unsent := self._agenda.unsent:
+            self._display.say(f"{unsent} more not sent")
+        if unaccounted := self._unaccounted():
+            self._display.say(f"{unaccounted} files are unaccounted for, which is a fault of jackfield: run it again")
+            self._statuses.add(_FAILED)
+        if self._display.output_failed and self._statuses <= {0}:
             return _FAILED
-        self._display.failed(job.file, outcome.detail.rstrip(".") + self._hint(outcome, job), job)
-        self._over = self._over or isinstance(outcome, _ENDS_ALL)
-        return _STATUS.get(type(outcome), _FAILED)
-
-    def _hint(self, error: UploadError, job: Job) -> str:
-        again = error.resumable and isinstance(error, NoRoom | Unreachable) and job.file != STDIN
-        return "; run it again to go on" if again else ""
-
-    async def _send(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
-        arguments = self._arguments
-        common = {
-            "name": job.name,
-            "progress": lambda progress: self._display.progress(job, progress),
-            "connect_timeout": arguments.timeout,
-            "give_up": arguments.give_up,
-        }
-        if job.file == STDIN:
-            return await upload_stream(session, arguments.url, standard_input(), **common)
-        memory, resume = self._memory, not arguments.no_resume
-        return await upload(session, arguments.url, job.file, remember=memory, resume=resume, **common)
-
-    def _status(self) -> int:
-        """One file's own status; several files' common one; otherwise: some failed."""
-        found = set(self._statuses)
-        if len(found) > 1:
+        if len(self._statuses) > 1:
             return _SOME_FAILED
-        return found.pop() if found else 0
+        return next(iter(self._statuses), 0)
+
+    def _unaccounted(self) -> int:
+        """How many files are neither stored, nor failed, nor said not to be sent."""
+        missing = abs(self._agenda.count - self._agenda.ended - self._agenda.unsent)
+        return missing or (self._agenda.unsent if self._statuses <= {0} else 0)
+
+    def _interrupted(self) -> int:
+        text = "interrupted; run it again to go on"
+        if STDIN in self._options.files:
+            text = "interrupted; what was sent of standard input is dropped"
+        if self._agenda.count > 1:
+            failed = self._agenda.ended - self._stored
+            text += f" ({self._stored} stored, {failed} failed, {self._agenda.unsent} or more not sent)"
+        self._display.say(text)
+        return _INTERRUPTED
+
+
+def _hint(error: UploadError) -> str:
+    return "; run it again to go on" if error.resumable and isinstance(error, NoRoom | Unreachable) else ""
+
+
+def _digest(file: str) -> str:
+    with Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _display(*, as_json: bool, quiet: bool) -> Display:
-    """Return the display that fits: bars only where somebody sees them."""
+    """Return the display that fits: bars only where somebody sees them, and where their library is."""
     if quiet or not sys.stderr.isatty():
         return Display(as_json=as_json, quiet=quiet)
-    from jackfield.handlers.upload.command.bars import (
-        Terminal,  # here: its library takes 30 ms that only a terminal needs
-    )
-
+    try:
+        from jackfield.handlers.upload.command.bars import Terminal  # here: it takes 30 ms
+    except ImportError:
+        return Display(as_json=as_json, quiet=quiet)
     return Terminal(as_json=as_json)
+
+
+def _connect() -> Connect:
+    """Return how bytes go out: past aiohttp where that can be had."""
+    if sys.platform == "win32":
+        return Connection
+    try:
+        from jackfield.handlers.upload.command.direct import connect
+    except ImportError:  # bitarray is the service's
+        return Connection
+    return connect

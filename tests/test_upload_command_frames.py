@@ -1,4 +1,4 @@
-"""The frames of the Python client, as they come out of the kernel; over real sockets."""
+"""The frames of the command, as they come out of the kernel; over real sockets."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ import pytest
 
 from jackfield.app.socket.frames import BINARY, CLOSE, PONG, TEXT
 from jackfield.handlers.upload.client import Receipt, Superseded, upload
+from jackfield.handlers.upload.command.direct import connect
 from tests.support.outsider import eventually
 from tests.support.recorder import Recorder
 from tests.support.scripted import Conversation, Scripted, scripted
@@ -30,22 +31,22 @@ async def server() -> AsyncIterator[Scripted]:
 
 
 @pytest.fixture
-def plugs() -> list[socket.socket]:
+def socks() -> list[socket.socket]:
     """The client's sockets."""
     return []
 
 
 @pytest.fixture
-async def session(plugs: list[socket.socket]) -> AsyncIterator[aiohttp.ClientSession]:
+async def session(socks: list[socket.socket]) -> AsyncIterator[aiohttp.ClientSession]:
     """Its kernel takes little at a time."""
 
-    def plug(address: Any) -> socket.socket:
+    def sock(address: Any) -> socket.socket:
         family, kind, number, *_ = address
-        plugs.append(socket.socket(family, kind, number))
-        plugs[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)
-        return plugs[-1]
+        socks.append(socket.socket(family, kind, number))
+        socks[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)
+        return socks[-1]
 
-    connector = aiohttp.TCPConnector(socket_factory=plug)
+    connector = aiohttp.TCPConnector(socket_factory=sock)
     async with aiohttp.ClientSession(connector=connector) as found:
         yield found
 
@@ -59,14 +60,14 @@ def path(tmp_path: Path) -> Path:
 
 
 async def send(session: aiohttp.ClientSession, server: Scripted, path: Path, **options: Any) -> Receipt:
-    return await upload(session, server.url, path, **{"give_up": 10.0, **options})
+    return await upload(session, server.url, path, connect=connect, **{"give_up": 10.0, **options})
 
 
-async def stuck(plugs: list[socket.socket]) -> None:
+async def stuck(socks: list[socket.socket]) -> None:
     """Until the kernel takes no more of the client; it has begun with its first frame then, and not ended."""
 
     async def full() -> bool:
-        return not select.select([], plugs[-1:], [], 0)[1]
+        return not select.select([], socks[-1:], [], 0)[1]
 
     await eventually(full)
 
@@ -99,7 +100,7 @@ async def test_long_messages(session: aiohttp.ClientSession, server: Scripted, p
 
 
 async def test_ping_in_the_middle_of_a_frame(
-    session: aiohttp.ClientSession, server: Scripted, path: Path, plugs: list[socket.socket]
+    session: aiohttp.ClientSession, server: Scripted, path: Path, socks: list[socket.socket]
 ) -> None:
     """A ping is answered behind the frame that is under way, and acknowledgements are heard meanwhile."""
     recorders: list[Recorder] = []
@@ -108,7 +109,7 @@ async def test_ping_in_the_middle_of_a_frame(
     async def part(conversation: Conversation) -> None:
         await conversation.ready()
         recorders.append(Recorder(conversation))
-        await stuck(plugs)
+        await stuck(socks)
         await conversation.socket.ping(b"one")
         await conversation.socket.ping(b"two")
         await conversation.say(type="ack", offset=1, durable=0)
@@ -124,7 +125,7 @@ async def test_ping_in_the_middle_of_a_frame(
 
 
 async def test_cancelled_in_the_middle_of_a_frame(
-    session: aiohttp.ClientSession, server: Scripted, path: Path, plugs: list[socket.socket]
+    session: aiohttp.ClientSession, server: Scripted, path: Path, socks: list[socket.socket]
 ) -> None:
     """Nothing follows the part of a frame that went out: no Close frame is taken for bytes of the file."""
     recorders: list[Recorder] = []
@@ -133,7 +134,7 @@ async def test_cancelled_in_the_middle_of_a_frame(
     async def part(conversation: Conversation) -> None:
         await conversation.ready()
         recorders.append(Recorder(conversation))
-        await stuck(plugs)
+        await stuck(socks)
         reached.set()
 
     server.parts = [part]
@@ -150,7 +151,7 @@ async def test_cancelled_in_the_middle_of_a_frame(
 
 
 async def test_closed_in_the_middle_of_a_frame(
-    session: aiohttp.ClientSession, server: Scripted, path: Path, plugs: list[socket.socket]
+    session: aiohttp.ClientSession, server: Scripted, path: Path, socks: list[socket.socket]
 ) -> None:
     """A service that closes meanwhile is heard, and nothing follows the part of the frame either."""
     recorders: list[Recorder] = []
@@ -158,7 +159,7 @@ async def test_closed_in_the_middle_of_a_frame(
     async def part(conversation: Conversation) -> None:
         await conversation.ready()
         recorders.append(Recorder(conversation))
-        await stuck(plugs)
+        await stuck(socks)
         await conversation.socket.send_frame((4409).to_bytes(2, "big"), aiohttp.WSMsgType.CLOSE)
         await recorders[0].over()
 

@@ -22,7 +22,7 @@ class _Piece(NamedTuple):
         return self.offset + len(self.data)
 
 
-class Stream:
+class Replay:
     """Bytes as they come. Those that are not durable yet are held, so a lost connection loses nothing.
 
     At most 128 MiB are held. Then no more is read until the service made some durable, which it does
@@ -66,6 +66,12 @@ class Stream:
 
     async def digest(self) -> str:
         """See `Source`."""
+        return self._hasher.hexdigest()
+
+    async def drain(self) -> str:
+        """See `Source`."""
+        while await self.read():
+            self.settle(self._end)
         return self._hasher.hexdigest()
 
     def settle(self, durable: int) -> None:

@@ -12,9 +12,12 @@ _FIRST = 0.5  # seconds; the longest wait after the first failure
 _LONGEST = 8.0
 
 
-class Patience:
-    """Counts the time without progress, and backs off with full jitter: every client of a service
-    that restarts comes back at another moment."""
+class Deadline:
+    """The moment to give up: `limit` seconds after the last progress.
+
+    It also backs off between attempts, with full jitter: every client of a service that restarts comes
+    back at another moment.
+    """
 
     def __init__(self, limit: float) -> None:
         self.limit = limit  # seconds without progress before it is given up
@@ -22,7 +25,7 @@ class Patience:
         self._best = 0
         self._failures = 0
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """It begins at its first byte again, so the bytes from there on are progress."""
         self._best = 0
 
@@ -33,26 +36,26 @@ class Patience:
             self._best = offset
             self._failures = 0
 
-    def excuse(self, seconds: float) -> None:
-        """Time that does not count."""
+    def extend(self, seconds: float) -> None:
+        """Move it: so much time does not count."""
         self._since += seconds
 
     @contextmanager
-    def excused(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Time in this block does not count: we wait for our own side, or are told to wait."""
         began = time.monotonic()
         try:
             yield
         finally:
-            self.excuse(time.monotonic() - began)
+            self.extend(time.monotonic() - began)
 
     @property
     def left(self) -> float:
         """Seconds until it is given up; negative once it is over."""
         return self._since + self.limit - time.monotonic()
 
-    async def wait(self, trouble: Lost) -> None:
-        """Wait before the next attempt, but not past the limit: the last attempt is made right there.
+    async def back_off(self, trouble: Lost) -> None:
+        """Wait before the next attempt, but not past the deadline: the last attempt is made right there.
 
         Raises `Unreachable` when there was no progress for `limit` seconds.
         """

@@ -1,0 +1,28 @@
+"""What an upload is asked for with: a name that can be stored, and a token that makes it safe to ask again."""
+
+import secrets
+import unicodedata
+
+from jackfield.handlers.upload.client.failures import Rejected
+from jackfield.handlers.upload.wire.messages import Creation, Promise, check_token
+
+
+def draw_token() -> str:
+    """Return a new token: 43 characters from 256 random bits. An upload's token is the only key to it."""
+    return secrets.token_urlsafe(32)
+
+
+def creation(name: str, token: str | None, *, size: int | None = None, sha256: str | None = None) -> Creation:
+    """Return what to ask for. The name is put into Unicode's normal form C; a token is drawn where there is none.
+
+    Raises Rejected for a name that is no text (a file's whose name is not UTF-8), ValueError for a token
+    that is none.
+    """
+    if token is not None and not check_token(token):
+        raise ValueError("a token has 22 to 64 characters of A-Z a-z 0-9 _ -")
+    name = unicodedata.normalize("NFC", name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Rejected("invalid_name", "the name is not UTF-8") from None
+    return Creation(Promise(name, size, sha256), token or draw_token())
