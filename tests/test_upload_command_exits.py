@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import AsyncIterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from jackfield.app import cli
 from tests.support.outsider import content, fresh_name
 from tests.support.scripted import Conversation, Scripted, problem
 from tests.support.uploader import Uploader
@@ -131,3 +133,13 @@ async def test_quiet(server: Scripted, uploader: Uploader, path: Path) -> None:
         server.answers = [problem(503, "draining")]
         done = await uploader.run("--again", *options, path, server.url)
         assert (done.status, len(done.err.splitlines())) == (0, lines)
+
+
+def test_interrupted_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGINT while the command is still being imported ends it without a traceback."""
+
+    def interrupted(*, group: str) -> list[EntryPoint]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "entry_points", interrupted)
+    assert cli.main(["upload", "x", "http://127.0.0.1:1"]) == 130
