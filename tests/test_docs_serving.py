@@ -18,7 +18,7 @@ from jackfield.handlers.upload.client import upload
 from tests.support.configs import load
 from tests.support.documents import blocks
 from tests.support.outsider import content
-from tests.support.service import PATIENCE, Service, jackfield
+from tests.support.service import PATIENCE, Service, jackfield, running_service
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 ANALYZE = shutil.which("systemd-analyze")
@@ -26,7 +26,10 @@ ANALYZE = shutil.which("systemd-analyze")
 
 @contextmanager
 def nginx(service: Service) -> Iterator[Path]:
-    """The README's snippet in front of the service; the Unix socket on which nginx listens."""
+    """The README's snippet in front of the service; the Unix socket on which nginx listens.
+
+    Beside it are `access.log` and `error.log`.
+    """
     (block,) = blocks("README.md", "nginx")
     location = block.text.replace("http://127.0.0.1:8080", service.url)
     with tempfile.TemporaryDirectory() as folder:  # not tmp_path: a Unix socket's path must be short
@@ -35,8 +38,8 @@ def nginx(service: Service) -> Iterator[Path]:
             f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (Path(folder) / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {folder}/pid; error_log stderr warn; events {{}}"
-            f"http {{ access_log off; {temporary} server {{ listen unix:{plug}; {location} }} }}",
+            f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log info; events {{}}"
+            f"http {{ access_log {folder}/access.log; {temporary} server {{ listen unix:{plug}; {location} }} }}",
             encoding="utf-8",
         )
         command = [str(NGINX), "-p", folder, "-e", "stderr", "-c", f"{folder}/nginx.conf"]
@@ -71,6 +74,32 @@ async def test_the_service_works_behind_nginx(service: Service, tmp_path: Path) 
             assert refusal.value.status == 403
 
 
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+async def test_the_proxys_logs_have_no_tokens(tmp_path: Path) -> None:
+    """Whatever is done with an upload through the README's nginx, also while the service is away, no log of nginx
+    says its URL; other requests are logged."""
+    with running_service(tmp_path) as service, nginx(service) as plug:
+        async with aiohttp.ClientSession(
+            "http://jackfield.example", connector=aiohttp.UnixConnector(str(plug))
+        ) as session:
+            async with session.post("/upload", json={"name": "secret.bin"}) as answer:
+                token, url = (created := await answer.json())["token"], created["url"]
+            async with session.ws_connect(url) as socket:
+                assert (await socket.receive_json())["type"] == "ready"
+                await socket.send_bytes(b"begun")
+            for method in ("GET", "PATCH", "DELETE"):
+                async with session.request(method, url) as answer:
+                    assert answer.status in (200, 405, 204)
+            service.stop()
+            for path in (url, "/pingpong"):
+                async with session.get(path) as answer:
+                    assert answer.status == 502
+        logs = {name: (plug.parent / name).read_text(encoding="utf-8") for name in ("access.log", "error.log")}
+    assert "/pingpong" in logs["access.log"]
+    assert "/pingpong" in logs["error.log"]
+    assert token not in "".join(logs.values())
+
+
 def _unit() -> str:
     (block,) = blocks("README.md", "ini")
     return block.text
@@ -95,6 +124,7 @@ def test_the_units_command_and_variables_are_ours(tmp_path: Path) -> None:
     assert str(settings.handlers["upload"].options.directory) == "/var/lib/jackfield"
     command = re.findall(r"^ExecStart=\S+/jackfield (\w+) (--config) \S+$", _unit(), re.MULTILINE)
     assert command == [("serve", "--config")]
+    assert "StateDirectory=jackfield" in _unit()  # which ProtectSystem leaves writable
     numbers = {name: int(value) for name, value in re.findall(r"^(\w+)=(\d+)$", _unit(), re.MULTILINE)}
     assert sockets_within(numbers["LimitNOFILE"], 10**9) > settings.server.max_connections
     assert numbers["TimeoutStopSec"] > settings.server.shutdown_timeout
