@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler as RequestHandler
 
 from jackfield.app import errors
 from jackfield.app.accept import accepts
+from jackfield.app.auth.credentials import BEARER
 from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
@@ -154,7 +155,7 @@ class Dispatcher:
     ) -> tuple[web.WebSocketResponse, Connection]:
         """Answer the handshake, and put ourselves between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
-        agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in handler.subprotocols)
+        agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in (*handler.subprotocols, BEARER))
         ws = web.WebSocketResponse(
             protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress, writer_limit=_NO_LIMIT
         )
@@ -215,7 +216,7 @@ class Dispatcher:
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
-        self._log.info("connection.opened", remote=connection.remote, subprotocol=connection.subprotocol)
+        self._log.info("connection.opened", subprotocol=connection.subprotocol)
 
     def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
         """Whatever comes out of the handler becomes the socket's end."""

@@ -40,6 +40,7 @@ class Kind:
 BAD_REQUEST = Kind.of_status("bad_request", 400)
 BAD_MESSAGE = Kind.of_status("bad_message", 400)
 UNAUTHORIZED = Kind.of_status("unauthorized", 401)
+FORBIDDEN = Kind.of_status("forbidden", 403)
 FORBIDDEN_ORIGIN = Kind.of_status("forbidden_origin", 403)
 NOT_FOUND = Kind.of_status("not_found", 404)
 METHOD_NOT_ALLOWED = Kind.of_status("method_not_allowed", 405)

@@ -50,6 +50,8 @@ class Handler(Generic[OptionsT]):
     request_headers: ClassVar[tuple[str, ...]] = ()  # that pages of allowed origins may send to its routes
     exposed_headers: ClassVar[tuple[str, ...]] = ()  # of its answers, that they may read
     outlives: ClassVar[bool] = False  # `serve` is not cancelled when its client has left: it hears of that by itself
+    public: ClassVar[bool] = False  # everybody may come, without a token too
+    keyed: ClassVar[tuple[str, ...]] = ()  # those of its paths whose URL is the key: no token is asked for there
     buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
 
     def __init_subclass__(cls) -> None:

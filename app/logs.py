@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
+from jackfield.app.callers import CALLER
 from jackfield.app.logwriter import STANDARD_ERROR
 
 FLUSH: Final = 1.0  # seconds that the end of the process waits for the last lines to be written
@@ -135,6 +136,14 @@ def path_without_secrets(request: web.Request) -> str:
     return f"/{first[:20]}" + ("/…" if rest or len(first) > 20 else "")
 
 
+def _caller(request: web.BaseRequest) -> dict[str, str | None]:
+    """What could not be read as a request has passed no middleware."""
+    caller = request.get(CALLER)
+    if caller is None:
+        return {"remote": request.remote}
+    return {"remote": caller.remote, **({"user": caller.user} if caller.user is not None else {})}
+
+
 class AccessLogger(AbstractAccessLogger):
     """One `request` event for each HTTP answer."""
 
@@ -149,7 +158,7 @@ class AccessLogger(AbstractAccessLogger):
                 "path": path,
                 "status": response.status,
                 "seconds": round(time, 6),
-                "remote": request.remote,
+                **_caller(request),
                 **({"failure": failure} if failure else {}),
             },
         )

@@ -7,13 +7,16 @@ import os
 import signal
 import ssl
 from collections.abc import AsyncIterator
-from typing import Final, NoReturn
+from functools import partial
+from typing import Final, NoReturn, Protocol
 
 import structlog
 import uvloop
 from aiohttp import web
 
 from jackfield.app import descriptors, logs
+from jackfield.app.auth.file import TokenFile
+from jackfield.app.auth.gate import Gate
 from jackfield.app.config import Settings
 from jackfield.app.config.settings import ServerSettings, TlsSettings
 from jackfield.app.cors import allow_origins
@@ -25,11 +28,24 @@ from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures, small_bodies
 from jackfield.app.probes import PAGES, Probes
-from jackfield.app.tasks import periodically
+from jackfield.app.proxies import TrustedProxies
+from jackfield.app.tasks import periodically, supervised
 
 log = structlog.get_logger()
 
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
+RELOAD: Final = 20.0
+"""Seconds from one look at the files that may change to the next."""
+
+
+class Reloaded(Protocol):
+    """A file that may change while the service runs."""
+
+    async def refresh(self, *, forced: bool = False) -> None:
+        """Read it again where it has changed, or in any case. A new one that is wrong changes nothing."""
+
+
+RELOADED: Final = web.AppKey("reloaded", list[Reloaded])
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
 
 
@@ -42,25 +58,31 @@ def create_app(settings: Settings) -> web.Application:
         name: section.factory(name, section.path, section.options, metrics.registry)
         for name, section in settings.handlers.items()
     }
+    tokens = None if server.auth.tokens is None else TokenFile(server.auth.tokens)
+    gate = Gate(TrustedProxies(server.trusted_proxies), tokens, server.auth.proxy_user)
     app = web.Application(
         middlewares=[
+            gate.identify,
             allow_origins(server.allowed_origins, handlers.values()),
             failures(metrics),
             check_origin(server.allowed_origins),
             dispatcher.reject_unknown_upgrades,
+            gate.authorise,
             small_bodies(server.body_timeout),
         ]
     )
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
+    app[RELOADED] = list[Reloaded]([tokens] if tokens is not None else [])
     probes = Probes(list(handlers.values()), dispatcher, metrics)
     app.add_routes(probes.routes())
+    gate.guard("/metrics", "metrics")
     app.on_cleanup.append(probes.close)
     app.router.add_static("/assets/app", PAGES)
     app.on_response_prepare.append(_harden_assets)
     for handler in handlers.values():
-        _add(app, dispatcher, handler)
-    app.cleanup_ctx.append(lambda _: _lifespans(dispatcher, list(handlers.values())))
+        _add(app, dispatcher, gate, handler)
+    app.cleanup_ctx.append(lambda _: _lifespans(app))
 
     async def drain(_: web.Application) -> None:
         await dispatcher.drain(server.shutdown_timeout)
@@ -77,25 +99,35 @@ async def _harden_assets(request: web.Request, response: web.StreamResponse) -> 
         response.headers["X-Content-Type-Options"] = "nosniff"
 
 
-def _add(app: web.Application, dispatcher: Dispatcher, handler: Handler) -> None:
+def _add(app: web.Application, dispatcher: Dispatcher, gate: Gate, handler: Handler) -> None:
     """Add one handler: its sockets, its plain routes, its page's files."""
-    entry = dispatcher.entry(handler)
+    entry, routes = dispatcher.entry(handler), list(handler.routes())
     for path in handler.paths:
         app.router.add_get(handler.path + path, entry)
-    for route in handler.routes():
+    for route in routes:
         app.router.add_route(route.method, handler.path + route.path, route.handler)
+    for path in {*handler.paths, *(route.path for route in routes)} - {*handler.keyed}:
+        if not handler.public:
+            gate.guard(handler.path + path, handler.name, page=handler.page is not None)
     if handler.page is not None:
         app.router.add_static(f"/assets/{handler.name}", handler.page)
 
 
-async def _lifespans(dispatcher: Dispatcher, handlers: list[Handler]) -> AsyncIterator[None]:
+async def reload(app: web.Application, *, forced: bool = False) -> None:
+    """Read the files again that may change while the service runs, where they have changed, or in any case."""
+    for file in app[RELOADED]:
+        await supervised("reload", partial(file.refresh, forced=forced))
+
+
+async def _lifespans(app: web.Application) -> AsyncIterator[None]:
     """Handlers open in the order of the configuration and close in reverse, with the sweeping beside them."""
     async with contextlib.AsyncExitStack() as stack:
-        for handler in handlers:
+        for handler in app[HANDLERS].values():
             await stack.enter_async_context(handler.lifespan())
         background = [
-            asyncio.create_task(dispatcher.sweep()),
+            asyncio.create_task(app[DISPATCHER].sweep()),
             asyncio.create_task(periodically("descriptors", 1, Exhaustion().look)),
+            asyncio.create_task(periodically("reload", RELOAD, partial(reload, app))),
         ]
         try:
             yield
@@ -114,11 +146,11 @@ async def run(settings: Settings) -> int:
     server = settings.server
     tls = _tls(server.tls)
     stop = asyncio.Event()
-    _on_signals(stop)
     runner = web.AppRunner(
         create_app(settings), handle_signals=False, access_log_class=logs.AccessLogger,
         shutdown_timeout=server.shutdown_timeout * 0.05, keepalive_timeout=75,
     )  # fmt: skip
+    _on_signals(stop, runner.app)
     await runner.setup()
     try:
         await web.TCPSite(runner, server.host, server.port, backlog=1024, ssl_context=tls).start()
@@ -152,7 +184,7 @@ def _cannot_listen(server: ServerSettings, error: OSError) -> str:
     return f"cannot listen on {server.host}:{server.port}: {why} (server.host, server.port or JACKFIELD_SERVER__PORT)"
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+def _on_signals(stop: asyncio.Event, app: web.Application) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
@@ -163,8 +195,15 @@ def _on_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    # Neither a terminal that closes nor whoever wants the configuration read again may end what others use.
-    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("signal.ignored", signal="SIGHUP"))
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        """Neither a terminal that closes nor whoever wants files read again may end what others use."""
+        log.info("reload")
+        reloads.add(task := asyncio.create_task(reload(app, forced=True)))
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
 def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:

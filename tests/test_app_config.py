@@ -120,6 +120,10 @@ server:
   host: 127.0.0.1
   port: 8080
   allowed_origins: []
+  trusted_proxies: []
+  auth:
+    tokens: null
+    proxy_user: null
   max_connections: 10000
   heartbeat: 90s
   shutdown_timeout: 10s

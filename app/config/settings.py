@@ -1,13 +1,14 @@
 """The frozen tree that config.yaml becomes. What a setting may be is said here, once."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from jackfield.app.handler import Handler, HandlerOptions
 from jackfield.app.options import Duration, File
+from jackfield.app.proxies import UNIX
 
 _OWN_PATHS = ("index", "healthz", "readyz", "metrics", "assets")
 _HOST = r"^([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?)$"
@@ -45,6 +46,12 @@ def _check_host(host: str) -> str:
     return host
 
 
+def _check_proxy(name: str) -> str:
+    if name != UNIX:
+        ip_network(name)  # raises a ValueError that says what is wrong with it
+    return name
+
+
 def _text_schema(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
@@ -59,6 +66,12 @@ Origin = Annotated[str, AfterValidator(_check_origin), _text_schema(f"{_ORIGIN}|
 """As in the header `Origin`: "https://example.org"."""
 
 
+Proxy = Annotated[str, AfterValidator(_check_proxy), WithJsonSchema({"type": "string"})]
+"""An address or a network of a proxy that is trusted, or `unix`."""
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
@@ -70,12 +83,21 @@ class TlsSettings(_Section):
     key: File
 
 
+class AuthSettings(_Section):
+    """Who may come; without both everybody may."""
+
+    tokens: File | None = None  # a YAML file of tokens
+    proxy_user: HeaderName | None = None  # a header in which proxies that are trusted name the user
+
+
 class ServerSettings(_Section):
     """What the service listens on, and its limits."""
 
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     allowed_origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
+    trusted_proxies: Annotated[tuple[Proxy, ...], Field(strict=False)] = ()
+    auth: AuthSettings = AuthSettings()
     max_connections: Annotated[int, Field(ge=1)] = 10000
     heartbeat: Annotated[Duration, Field(gt=0)] = 20.0
     shutdown_timeout: Annotated[Duration, Field(gt=0)] = 10.0

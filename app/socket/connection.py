@@ -9,6 +9,7 @@ from typing import Any, Final, Generic
 from aiohttp import WSMsgType, web
 from typing_extensions import TypeVar
 
+from jackfield.app.callers import CALLER
 from jackfield.app.errors import ABNORMAL, OVERLOADED, TIMED_OUT, Close, Disconnected, Failure
 from jackfield.app.socket.frames import BINARY, PONG, TEXT, whole_frame
 from jackfield.app.socket.messages import Messages
@@ -71,10 +72,14 @@ class Connection(Generic[Admitted]):
         self._queued = 0  # bytes that outboxes and the handler hold
 
     @property
-    def remote(self) -> str | None:
-        """The peer's address."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if peer else None
+    def user(self) -> str | None:
+        """Who has opened it: the name of the token, or whom a proxy named; None where nobody is named."""
+        return self.request[CALLER].user
+
+    @property
+    def remote(self) -> str:
+        """The address it comes from, behind the proxies that are trusted; `unix` by the Unix socket."""
+        return self.request[CALLER].remote
 
     @property
     def subprotocol(self) -> str | None:

@@ -34,6 +34,7 @@ class Upload(Handler[UploadOptions]):
     """Files of any size, resumable, verified, and stored only when they are safe on disk."""
 
     paths = ("", "/{token}")
+    keyed = ("/{token}",)
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
     exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
