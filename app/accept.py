@@ -1,4 +1,4 @@
-"""What a client would like to have: the header `Accept` (RFC 9110, 12.5.1), without its weights."""
+"""The header `Accept` (RFC 9110, 12.5.1), without its weights."""
 
 from aiohttp import hdrs, web
 

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads has enough; what is left to write must not fail a second time when the interpreter ends.
+        # The reader has closed the pipe. Output that is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -70,7 +70,7 @@ def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace
 
 
 def _complain(text: str, status: int) -> int:
-    """Say why on standard error, if anybody can read it; the exit status is the same."""
+    """Print an error to standard error, if it can be written; return the exit status."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
     return status
@@ -81,7 +81,7 @@ def _serve(settings: "Settings") -> None:
 
     try:
         serve(settings)
-    except BrokenPipeError as error:  # a fault: `main` would take it for the end of who reads standard output
+    except BrokenPipeError as error:  # a fault of ours: `main` would take it for a closed standard output
         raise RuntimeError("a pipe broke in the service") from error
 
 

@@ -1,4 +1,4 @@
-"""Pages of other sites that the configuration allows: what their browsers ask for beside the right `Origin`."""
+"""CORS: preflights and response headers for the pages of other sites that the configuration allows."""
 
 from collections.abc import Awaitable, Iterable
 

@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system gives, some kept for what is no socket, and a word when they run out."""
+"""File descriptors: raises the soft limit, keeps some for files and plain HTTP, and logs when none are left."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ import structlog
 
 log = structlog.get_logger()
 
-_RESERVE: Final = 32  # for what the process itself has open, and for requests of plain HTTP
+_RESERVE: Final = 32  # descriptors for the process itself and for plain HTTP requests
 
 
 def raise_limit() -> int:
@@ -23,7 +23,7 @@ def raise_limit() -> int:
 
 
 def sockets_within(limit: int, wanted: int) -> int:
-    """How many of the wanted sockets fit below the limit; it is said where these are not all.
+    """How many of the wanted sockets fit below the limit; logs a warning if not all do.
 
     A quarter is kept for files and for plain HTTP, so that `/healthz` is answered when no more sockets are let in.
     """
@@ -34,17 +34,17 @@ def sockets_within(limit: int, wanted: int) -> int:
 
 
 class Exhaustion:
-    """Notices that there are no descriptors left: the loop drops new connections then, and says nothing."""
+    """Notices that no descriptors are left: the event loop then drops new connections without a log line."""
 
     def __init__(self) -> None:
-        self._told = False  # since it began
+        self._logged = False  # whether the present shortage is logged
 
     async def look(self) -> None:
-        """Ask for one; where there is none, it is said once until there are some again."""
+        """Open one. If there is none, log it once, until there are some again."""
         problem = _problem()
-        if problem is not None and not self._told:
+        if problem is not None and not self._logged:
             log.error("descriptors.exhausted", problem=problem)
-        self._told = problem is not None
+        self._logged = problem is not None
 
 
 def _problem() -> str | None:

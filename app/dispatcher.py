@@ -39,7 +39,7 @@ PAGE_HEADERS: Final = {
 
 
 def draining() -> Failure:
-    """A new one for each: what is raised keeps its traceback, and all that this holds."""
+    """A new exception for each socket: one that is raised keeps its traceback, and all frames in that."""
     return Failure(errors.DRAINING, "The service restarts; come back.")
 
 
@@ -55,13 +55,13 @@ class Dispatcher:
         self._metrics = metrics
         self._max_connections = max_connections
         self._heartbeat = heartbeat
-        self._period = min(heartbeat / 4, 1)  # seconds from one look at all sockets to the next
-        self._looked = 0.0  # the loop's time of the last one
+        self._period = min(heartbeat / 4, 1)  # seconds between two liveness checks of all sockets
+        self._checked_at = 0.0  # the loop's time of the last check
         self._shared = Shared()
         self._lives: dict[Connection, asyncio.Task[None]] = {}
-        self._accepting = 0  # sockets that are being let in, and are not yet in `_lives`
-        self._admitting: set[asyncio.Task[Any]] = set()  # of these the requests that wait for their handler's `admit`
-        self._fewer = asyncio.Event()  # set whenever one of them has left
+        self._accepting = 0  # sockets in their handshake, not yet in `_lives`
+        self._admitting: set[asyncio.Task[Any]] = set()  # requests that wait for their handler's `admit`
+        self._removed = asyncio.Event()  # set whenever a socket has ended
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
         self.draining = False
@@ -87,7 +87,7 @@ class Dispatcher:
 
     @web.middleware
     def reject_unknown_upgrades(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
-        """An upgrade on a path that is no handler's: there is nothing there. On one that is, it must be a GET."""
+        """Refuse an upgrade on a path without sockets (404), and by another method than GET (405)."""
         if not wants_upgrade(request) or request.match_info.handler in self._entries:
             return handler(request)
         if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
@@ -98,7 +98,7 @@ class Dispatcher:
         raise Failure(errors.NOT_FOUND, "There is no socket at this path.")
 
     def _methods_of_socket(self, request: web.Request) -> set[str]:
-        """What may be asked at this path, if sockets are opened there."""
+        """The methods of this path, if it takes sockets; else none."""
         resource = request.match_info.route.resource
         if resource is None:
             return set()
@@ -111,24 +111,24 @@ class Dispatcher:
     async def _open(
         self, request: web.Request, handler: Handler
     ) -> tuple[web.WebSocketResponse, "asyncio.Future[None]"]:
-        """Let a socket in. Its life is a task of its own; the future is done when that has ended."""
-        self._check_room()
+        """Accept a socket and serve it in a task of its own; the future is done when that task has ended."""
+        self._check_capacity()
         check_handshake(request)
         self._accepting += 1
         try:
             admitted = await self._admit(request, handler)
             ws, connection = await self._accept(request, handler, admitted)
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._lives[connection] = asyncio.create_task(self._live(connection, handler, ended))
+            self._lives[connection] = asyncio.create_task(self._run(connection, handler, ended))
         finally:
             self._accepting -= 1
-            self._fewer.set()
+            self._removed.set()
         if self.draining:
             connection.interrupt(draining())
         return ws, ended
 
     async def _admit(self, request: web.Request, handler: Handler) -> Any:
-        """Ask the handler. One that takes too long while the service drains is cancelled by `drain`."""
+        """Ask the handler. `drain` cancels one that takes too long."""
         task = asyncio.current_task()
         assert task is not None
         self._admitting.add(task)
@@ -144,7 +144,7 @@ class Dispatcher:
             raise draining()
         return admitted
 
-    def _check_room(self) -> None:
+    def _check_capacity(self) -> None:
         if self.draining:
             raise draining()
         if len(self._lives) + self._accepting >= self._max_connections:
@@ -153,7 +153,7 @@ class Dispatcher:
     async def _accept(
         self, request: web.Request, handler: Handler, admitted: Any
     ) -> tuple[web.WebSocketResponse, Connection]:
-        """Answer the handshake, and put ourselves between the transport and aiohttp."""
+        """Answer the handshake, and put our receiver between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in (*handler.subprotocols, BEARER))
         ws = web.WebSocketResponse(
@@ -179,10 +179,10 @@ class Dispatcher:
 
     # -- serve and finish
 
-    async def _live(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
+    async def _run(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
         self._metrics.connections.labels(handler.name).inc()
         try:
-            if not await supervised("socket", partial(self._converse, connection, handler)):
+            if not await supervised("socket", partial(self._serve_and_close, connection, handler)):
                 closing.abort(connection)  # a fault of ours in ending it
             if not ended.done():
                 ended.set_result(None)
@@ -190,10 +190,10 @@ class Dispatcher:
             ended.cancel()  # nothing, unless this task itself was cancelled
             del self._lives[connection]
             self._pinged.pop(connection, None)
-            self._fewer.set()
+            self._removed.set()
             self._metrics.connections.labels(handler.name).dec()
 
-    async def _converse(self, connection: Connection, handler: Handler) -> None:
+    async def _serve_and_close(self, connection: Connection, handler: Handler) -> None:
         begun = asyncio.get_running_loop().time()
         self._opened(connection, handler)
         try:
@@ -219,7 +219,7 @@ class Dispatcher:
         self._log.info("connection.opened", subprotocol=connection.subprotocol)
 
     def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
-        """Whatever comes out of the handler becomes the socket's end."""
+        """How the socket is closed after this exception of its handler."""
         if isinstance(error, Close | Disconnected):
             return error
         if isinstance(error, asyncio.CancelledError):
@@ -228,7 +228,7 @@ class Dispatcher:
         return Failure(errors.INTERNAL, "The service failed; its log says why.")
 
     def _last_words(self, handler: Handler, end: Close | Disconnected) -> str | None:
-        """A fault in finding them must not take the place of the failure."""
+        """The handler's last text message. An exception in making it is logged, and does not replace the failure."""
         try:
             return handler.last_words(end) if isinstance(end, Failure) else None
         except Exception:
@@ -255,23 +255,23 @@ class Dispatcher:
     # -- liveness: one task for all sockets
 
     async def sweep(self) -> None:
-        """Ping who is silent for one heartbeat, cut who is silent for two; runs until it is cancelled.
+        """Ping peers that are silent for one heartbeat, cut those silent for two; runs until it is cancelled.
 
         aiohttp's own heartbeat cuts peers whose pongs lie unread while a handler is busy. Here any byte
-        is life, and time in which we do not read does not count.
+        is a sign of life, and time in which the socket is not read does not count.
         """
-        self._looked = asyncio.get_running_loop().time()
-        await periodically("liveness", self._period, self._look_at_all)
+        self._checked_at = asyncio.get_running_loop().time()
+        await periodically("liveness", self._period, self._check_all)
 
-    async def _look_at_all(self) -> None:
+    async def _check_all(self) -> None:
         now = asyncio.get_running_loop().time()
-        late, self._looked = now - self._looked - self._period, now
+        late, self._checked_at = now - self._checked_at - self._period, now
         for connection in list(self._lives):
             if late > self._period:  # the loop or the whole process stood still, and read nothing
                 connection.source.heard += late
-            await supervised("liveness", partial(self._look_at, connection))
+            await supervised("liveness", partial(self._check_liveness, connection))
 
-    async def _look_at(self, connection: Connection) -> None:
+    async def _check_liveness(self, connection: Connection) -> None:
         now = asyncio.get_running_loop().time()
         source = connection.source
         if connection.transport.is_closing() or not connection.transport.is_reading():
@@ -304,12 +304,12 @@ class Dispatcher:
         await self._wait(limit * 0.1)
 
     async def _wait(self, seconds: float) -> None:
-        """Until there is no socket any more, and none is being let in, or the time is over."""
+        """Wait until there is no socket and no handshake any more, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._lives or self._accepting:
-                    self._fewer.clear()
-                    await self._fewer.wait()
+                    self._removed.clear()
+                    await self._removed.wait()
 
 
 async def page(handler: Handler) -> web.Response:

@@ -1,4 +1,4 @@
-"""The opening handshake: what aiohttp would let pass of RFC 6455, 4, is refused here."""
+"""The opening handshake: checks of RFC 6455, 4, that aiohttp leaves out."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""One chain for every line of the log: structlog's own events, aiohttp's, and the access log."""
+"""Log configuration: structlog's events, aiohttp's own, and the access log go through the same processors."""
 
 import atexit
 import json
@@ -41,7 +41,7 @@ class _Handler(logging.Handler):
     """Lines that come through the standard library's logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`. What cannot be formatted is lost, and counted: the log must not fail who logs."""
+        """See `logging.Handler`. A line that cannot be formatted is dropped and counted: logging never raises."""
         try:
             STANDARD_ERROR.write(self.format(record))
         except Exception:
@@ -104,7 +104,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
 
 
 def _clients_fault(record: logging.LogRecord) -> bool:
-    """What is no HTTP, and a client that leaves while it is answered: one line, which tells nothing of the bytes."""
+    """Malformed HTTP, and a client that leaves while it is answered: one info line, without the bytes."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionResetError):
         record.levelno, record.levelname = logging.INFO, "INFO"
@@ -119,7 +119,7 @@ PATH: Final = web.RequestKey("path", str)
 
 
 FAILURE: Final = web.RequestKey("failure", str)
-"""The word of the failure that a request was answered with."""
+"""The code word of the failure that a request was answered with."""
 
 _PROBES: Final = {"/healthz", "/readyz", "/metrics"}
 

@@ -1,7 +1,7 @@
-"""Standard error as the log needs it: whoever writes a line neither waits nor fails, whatever becomes of the reader.
+"""Standard error for the log: writing a line never waits and never fails.
 
-Lines go through a bounded queue to one thread. A pipe whose reader has gone or does not read, a disk that is full or
-hangs, cost lines, which are counted, and nothing else.
+Lines go through a bounded queue to one thread. If the pipe is closed or not read, or the disk is full or hangs, lines
+are dropped and counted, and nothing else happens.
 """
 
 import os

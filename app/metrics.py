@@ -1,4 +1,4 @@
-"""What the service counts, in one registry of its own, printed by `/metrics`."""
+"""The service's metrics, in one registry of its own, printed by `/metrics`."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector

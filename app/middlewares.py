@@ -1,4 +1,4 @@
-"""What every HTTP request passes: problem documents for failures, and the check of its origin."""
+"""Middlewares: problem documents for failures, the check of `Origin`, and a time limit for request bodies."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -38,7 +38,7 @@ def problem(kind: Kind, detail: str, headers: dict[str, str] | None = None) -> w
 
 
 def failures(metrics: Metrics) -> Middleware:
-    """Turn what was raised into a problem document, and count it; what nobody foresaw is logged and answered 500.
+    """Turn an exception into a problem document, and count it; an unexpected one is logged and answered 500.
 
     Where an answer has begun already (a 101 above all) there can be no other one: the link is cut.
     """
@@ -66,7 +66,7 @@ def failures(metrics: Metrics) -> Middleware:
 
 
 def _cut(request: web.Request, error: Exception) -> Kind:
-    """End what can be neither finished nor answered."""
+    """Cut a link whose answer had begun and cannot be finished."""
     transport = request.transport
     lost = transport is None or transport.is_closing()
     if not (lost and isinstance(error, ConnectionError)):

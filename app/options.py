@@ -1,4 +1,4 @@
-"""What settings are made of: strict models, sizes in bytes, durations in seconds, paths."""
+"""Types for settings: strict models, sizes in bytes, durations in seconds, paths."""
 
 import re
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""What runs here, and how it is: `/`, `/healthz`, `/readyz`, `/metrics`."""
+"""The service's own HTTP: the index `/`, `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
 import html
@@ -17,7 +17,7 @@ from jackfield.app.handler import Handler
 from jackfield.app.metrics import Metrics
 from jackfield.app.tasks import supervised
 
-_READY_LIMIT: Final = 0.8  # seconds: whoever asks expects an answer within one
+_READY_LIMIT: Final = 0.8  # seconds; the answer is promised within one
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -44,7 +44,7 @@ class Probes:
         ]
 
     async def close(self, _: web.Application) -> None:
-        """Wait for nobody's answer any more."""
+        """Cancel calls of `ready` that have not ended."""
         for task in self._asking.values():
             task.cancel()
 
@@ -75,7 +75,7 @@ class Probes:
         )
 
     async def _not_ready(self) -> list[str]:
-        """Ask all handlers at once; one that still owes an earlier answer is not asked a second time."""
+        """Ask all handlers at once; one that has not answered an earlier call is not asked a second time."""
         for handler in self._handlers:
             if handler.name not in self._asking:
                 self._asking[handler.name] = asyncio.create_task(self._ask(handler))
@@ -85,7 +85,7 @@ class Probes:
         return [name for name, task in asked.items() if not task.done() or not task.result()]
 
     async def _ask(self, handler: Handler) -> bool:
-        """What the handler says; it is not ready where it fails to say."""
+        """Call the handler's `ready`; False where that raises."""
         answer = False
 
         async def ask() -> None:

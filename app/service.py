@@ -1,4 +1,4 @@
-"""Composition: settings → a web.Application; and its life: start, drain, stop."""
+"""Composition: settings → a web.Application; and its life cycle: start, drain, stop."""
 
 import asyncio
 import contextlib
@@ -190,7 +190,7 @@ def _on_signals(stop: asyncio.Event, app: web.Application) -> None:
     def on_signal(number: int) -> None:
         if stop.is_set():
             STANDARD_ERROR.flush(0.1)
-            os._exit(128 + number)  # asked twice: at once, whatever hangs
+            os._exit(128 + number)  # the second signal: end at once, even if something hangs
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,7 +198,7 @@ def _on_signals(stop: asyncio.Event, app: web.Application) -> None:
     reloads: set[asyncio.Task[None]] = set()
 
     def on_hangup() -> None:
-        """Neither a terminal that closes nor whoever wants files read again may end what others use."""
+        """Read the files of tokens and certificates again; the default would end the process."""
         log.info("reload")
         reloads.add(task := asyncio.create_task(reload(app, forced=True)))
         task.add_done_callback(reloads.discard)
@@ -212,14 +212,14 @@ def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(settings.certificate, settings.key, password=_nobody_is_there)
+        context.load_cert_chain(settings.certificate, settings.key, password=_refuse_password)
     except (ssl.SSLError, OSError) as error:
         raise CannotStart(f"the certificate {settings.certificate} cannot be used: {error}") from error
     return context
 
 
-def _nobody_is_there() -> NoReturn:
-    """OpenSSL would ask on the terminal, and wait."""
+def _refuse_password() -> NoReturn:
+    """The password callback: OpenSSL would else ask on the terminal, and wait."""
     raise CannotStart("the key of the certificate is encrypted: a service has nobody to ask for its password")
 
 

@@ -1,4 +1,4 @@
-"""Background work: whatever fails in it is logged and counted, and periodic work goes on."""
+"""Supervised background work: an exception is logged and counted, and periodic work goes on."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ log = structlog.get_logger()
 async def supervised(name: str, make: Callable[[], Awaitable[None]]) -> bool:
     """Do the work that `make` begins, and tell whether it ended well.
 
-    An exception is logged with its traceback (`task.failed`), counted under `name`, and raised no further. Only
-    who cancels the current task ends it with CancelledError.
+    An exception is logged with its traceback (`task.failed`), counted under `name`, and raised no further.
+    CancelledError is raised only if the current task itself is cancelled.
     """
     try:
         await make()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jackfield.handlers.upload.client import (
         Changed,
         DigestMismatch,
-        NoRoom,
+        NoSpace,
         Progress,
         Receipt,
         Refused,
@@ -46,7 +46,7 @@ _HANDLER = "jackfield.app.handler"
 _HOMES = {
     **dict.fromkeys(
         (
-            "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
+            "Changed", "DigestMismatch", "NoSpace", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
             "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "upload",
             "upload_file", "upload_many", "upload_stream",
         ),
@@ -63,7 +63,7 @@ _HOMES = {
 
 __all__ = [
     "Batch", "Buffers", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoRoom", "Outbox", "Progress", "Receipt", "Refused",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoSpace", "Outbox", "Progress", "Receipt", "Refused",
     "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel",
     "draw_token", "upload", "upload_file", "upload_many", "upload_stream",
 ]  # fmt: skip

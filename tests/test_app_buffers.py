@@ -56,7 +56,7 @@ async def test_sockets_that_share_the_memory_all_go_on(data: st.DataObject) -> N
     """Whatever sockets do, together they hold no more than the budget, each no more than its share; and none waits
     for memory that there is."""
     with small_slabs(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+        patch.setattr(jackfield.app.socket.buffers, "_RETRY", 0.001)
         buffers = Buffers(3 * SLAB, 2 * SLAB)
         sizes = data.draw(st.lists(st.integers(1, 6 * SLAB), min_size=1, max_size=5))
         peers = [Peer(buffers, bytes(number % 251 for number in range(size))) for size in sizes]
@@ -84,7 +84,7 @@ async def test_a_socket_does_not_starve_behind_one_that_needs_no_memory(
 ) -> None:
     """When memory comes free, and the socket that has waited longest is gone or has nothing to receive, the next
     one goes on."""
-    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_RETRY", 0.001)
     buffers = Buffers(SLAB_SIZE)
     greedy, first, second = (Peer(buffers, bytes(4 * SLAB_SIZE)) for _ in range(3))
     for peer in (greedy, first, second):
@@ -164,7 +164,7 @@ async def test_many_uploads_take_turns_instead_of_all_the_memory() -> None:
 async def test_where_memory_comes_back_slowly_more_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The soft limit is none where those who use the bytes are slow: the sockets that wait go on within the budget,
     but for what is reserved for those whose handlers wait."""
-    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_RETRY", 0.001)
     buffers = Buffers(64 * SLAB_SIZE)
     peers = [Peer(buffers, bytes(4 * SLAB_SIZE)) for _ in range(16)]
     async with asyncio.timeout(5):
@@ -191,7 +191,7 @@ async def test_a_socket_that_had_its_turn_lets_the_others_have_theirs() -> None:
 
 async def test_the_memory_of_a_burst_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred slabs that were used at once, and are free, do not stay with the process."""
-    monkeypatch.setattr(jackfield.app.socket.buffers, "_LINGER", 0.01)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_TRIM_DELAY", 0.01)
     buffers = Buffers(200 * SLAB_SIZE)
     slabs = [buffers.take() for _ in range(100)]
     for slab in slabs:

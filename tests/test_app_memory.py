@@ -27,7 +27,7 @@ from tests.support.wire import Wire
 async def test_a_socket_whose_handler_takes_nothing_holds_one_slab(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a handler has not asked for bytes for a while its socket is given no second slab; when it asks, it is."""
     monkeypatch.setattr(jackfield.app.socket.slabs, "_NEGLECT", -1.0)
-    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_RETRY", 0.001)
     wire = Wire()
     stream = wire.stream(buffers := Buffers(64 * SLAB))
     wire.unread += frame(Opcode.BINARY, bytes(8 * SLAB))
@@ -50,7 +50,7 @@ async def test_a_socket_whose_handler_takes_nothing_holds_one_slab(monkeypatch: 
 async def test_a_reserve_is_for_those_whose_handlers_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much others hold and do not use, a socket that holds nothing, and whose handler waits for bytes, gets a
     slab, and the next one when that is used."""
-    monkeypatch.setattr(jackfield.app.socket.buffers, "_AGAIN", 0.001)
+    monkeypatch.setattr(jackfield.app.socket.buffers, "_RETRY", 0.001)
     buffers = Buffers(32 * SLAB)
     greedy = [Wire() for _ in range(40)]
     for wire in greedy:
@@ -128,7 +128,7 @@ class Hoarder:
         self.budget = budget
         self.gone = False
 
-    def overdrawn(self) -> None:
+    def evict(self) -> None:
         """See `Holder`."""
         self.gone = True
         self.budget.hold(self, 0)

@@ -56,7 +56,7 @@ async def listen(jackfield_server: JackfieldServer, speech: Speech) -> tuple[lis
     if speech.full == "wait":
         await eventually(lambda: asyncio.sleep(0, outbox._size > speech.limit - SIZE))
     else:
-        await eventually(lambda: asyncio.sleep(0, outbox.dropped or outbox._over))
+        await eventually(lambda: asyncio.sleep(0, outbox.dropped or outbox._closed))
     while isinstance(found := await opened.next(), str):
         heard.append(int(found[:6]))
         if len(heard) % 100 == 0:

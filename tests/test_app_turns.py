@@ -85,7 +85,7 @@ async def test_of_many_pings_the_newest_are_answered(plug: Callable[[Wire], Rece
     pings = [frame(Opcode.PING, number.to_bytes(2, "big")) for number in range(5000)]
     wire.feed(b"".join(pings))
     assert len(wire.pings) == MAX_PONGS
-    while receiver._behind or wire.unread:
+    while receiver._deferred or wire.unread:
         wire.feed(b"")
         await asyncio.sleep(0)
     assert len(wire.pings) <= MAX_PONGS * (len(pings) // (READ_QUANTUM // FRAME_COST) + 1)
@@ -120,7 +120,7 @@ async def test_empty_messages_among_others_are_no_fault(plug: Callable[[Wire], R
     receiver = plug(wire)
     wire.unread += (frame(Opcode.BINARY) * (MAX_EMPTY - 1) + MESSAGE) * 3
     async with asyncio.timeout(30):
-        while wire.unread or receiver._behind:
+        while wire.unread or receiver._deferred:
             wire.feed(b"")
             take_all(receiver)
             await asyncio.sleep(0)

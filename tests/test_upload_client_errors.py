@@ -8,7 +8,7 @@ import pytest
 
 from jackfield.handlers.upload.client import (
     DigestMismatch,
-    NoRoom,
+    NoSpace,
     Receipt,
     Refused,
     Rejected,
@@ -30,8 +30,8 @@ async def send(session: aiohttp.ClientSession, server: Scripted, path: Path, **o
     [
         (409, "superseded", Superseded, True),
         (409, "name_taken", Rejected, False),
-        (413, "too_large", NoRoom, False),
-        (507, "no_space", NoRoom, True),
+        (413, "too_large", NoSpace, False),
+        (507, "no_space", NoSpace, True),
         (422, "digest_mismatch", DigestMismatch, False),
         (404, "cancelled", Rejected, False),
         (400, "bad_message", Rejected, False),
@@ -83,9 +83,9 @@ async def test_close_codes_alone_are_enough(session: aiohttp.ClientSession, serv
         (403, "forbidden_origin", Refused),
         (404, "not_found", Rejected),
         (409, "name_taken", Rejected),
-        (413, "too_large", NoRoom),
+        (413, "too_large", NoSpace),
         (415, "unsupported_media_type", Rejected),
-        (507, "no_space", NoRoom),
+        (507, "no_space", NoSpace),
     ],
 )
 async def test_refused_creations(

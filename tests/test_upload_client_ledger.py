@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from jackfield.handlers.upload.client import (
-    NoRoom,
+    NoSpace,
     Receipt,
     Refused,
     Rejected,
@@ -168,7 +168,7 @@ async def test_what_was_begun_under_tokens_of_its_own_is_cancelled(
     ("status", "code", "kind", "cancelled"),
     [
         (409, "name_taken", Rejected, True),
-        (507, "no_space", NoRoom, True),
+        (507, "no_space", NoSpace, True),
         (500, "not_permitted", Rejected, True),
         (409, "superseded", Superseded, False),
         (409, "token_conflict", TokenConflict, False),
@@ -216,7 +216,7 @@ async def test_files_that_cannot_be_read(server: ManyServer, sending: Sending, t
     told = await sending.send((path, name, None) for path, name in [*entries, (odd, odd.name)])
     kinds = {name: type(outcome) for name, outcome in told.items()}
     assert kinds == {
-        "missing": FileNotFoundError, "pipe": OSError, "zero": OSError, "nul\0nul": OSError, "large": NoRoom,
+        "missing": FileNotFoundError, "pipe": OSError, "zero": OSError, "nul\0nul": OSError, "large": NoSpace,
         "good": Receipt, odd.name: Rejected,
     }  # fmt: skip
     assert [asked["name"] for asked, _ in server.stored.values()] == ["\u00e9"]

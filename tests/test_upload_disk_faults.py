@@ -132,7 +132,7 @@ class Case:
         assert self.visible().items() <= visible.items(), "bytes were written to a file that has its final name"
         await self.publish()
         await self.part.detach()
-        self.store.forget(self.key)
+        self.store.release(self.key)
         await self.end(DATA[:size])
 
     async def end(self, stored: bytes | None) -> None:
@@ -214,11 +214,11 @@ async def sync(case: Case) -> None:
     await case.sync()
 
 
-async def forget(case: Case) -> None:
+async def reset(case: Case) -> None:
     """Begin anew, once there is something on the disk."""
     await case.write(20_000)
     case.told = 0
-    await case.part.forget()
+    await case.part.reset()
     case.sent = case.written = 0
     await case.write(10)
 
@@ -236,7 +236,7 @@ async def detach_and_attach(case: Case) -> None:
     await case.write(5_000)
 
 
-OPERATIONS = [three_writes, large_write, sync, forget, publish, detach_and_attach]
+OPERATIONS = [three_writes, large_write, sync, reset, publish, detach_and_attach]
 Operation = Callable[[Case], Awaitable[None]]
 
 
@@ -266,7 +266,7 @@ async def go_on(case: Case) -> None:
     """In the same process; what was stored in spite of the fault is only looked at."""
     if case.receipt is not None:
         await case.part.detach()
-        case.store.forget(case.key)
+        case.store.release(case.key)
         await case.end(DATA[: case.sent])
     else:
         await case.resume()

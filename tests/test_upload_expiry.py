@@ -43,10 +43,10 @@ class Client:
         await opened.dispose()
         uploads = self.service.handler.uploads
 
-        async def let_go() -> bool:
+        async def detach() -> bool:
             return all(each.session is None and not each.lock.locked() for each in uploads._open.values())
 
-        await eventually(let_go)
+        await eventually(detach)
 
     async def is_there(self, path: str) -> bool:
         """Whether a socket is admitted to it."""

@@ -40,7 +40,7 @@ class Gated:
             raise self.error
         return await self._call(*arguments)
 
-    def let_go(self, error: Exception | None = None) -> None:
+    def detach(self, error: Exception | None = None) -> None:
         """It may go on, or fails."""
         self.error = error
         self.opened.set()
@@ -94,7 +94,7 @@ async def test_a_finish_that_fails_after_its_socket_lets_go_of_the_file(uploads:
     await gate.reached.wait()
     await upload.release(holder)
     with capture_logs() as logs:
-        gate.let_go(error)
+        gate.detach(error)
         await asyncio.wait([finishing])
     events = [log["event"] for log in logs]
     assert events == (["upload.failed"] if isinstance(error, OSError) else ["task.failed"])
@@ -115,7 +115,7 @@ async def test_a_socket_that_takes_over_in_the_middle_of_a_failing_finish_goes_o
     finishing = upload.finish(first, [])
     await gate.reached.wait()
     holding = asyncio.create_task(upload.hold(second))
-    gate.let_go(Failure(kind, "it fails"))
+    gate.detach(Failure(kind, "it fails"))
     with contextlib.suppress(Failure):
         await finishing
     await holding
@@ -142,7 +142,7 @@ async def test_between_its_publishing_and_the_end_of_its_finish_it_is_stored(upl
         found = await uploads.find(token)
         _, repeated = await uploads.create(Promise("a"), token=token)
     finally:
-        gate.let_go()
+        gate.detach()
         await finishing
     assert isinstance(found, Kept)
     assert found.receipt == Receipt("a", 3, found.receipt.sha256)
@@ -158,7 +158,7 @@ async def test_a_session_that_was_taken_over_has_nothing_more_to_tell(uploads: U
     await gate.reached.wait()
     await upload.hold(second)
     await upload.restart(second)
-    gate.let_go()
+    gate.detach()
     assert await releasing is None
     assert upload.part.offset == 0
     assert await upload.release(second) == (0, 0)
@@ -178,13 +178,13 @@ async def test_what_is_being_stored_takes_no_place(tmp_path: Path) -> None:
         finishing.append(upload.finish(holder, []))
         await gates[-1].reached.wait()
     await uploads.create(Promise("third"))
-    gates[0].let_go(OSError(5, "disk"))
+    gates[0].detach(OSError(5, "disk"))
     with pytest.raises(Failure):
         await finishing[0]
     with pytest.raises(Failure) as refused:
         await uploads.create(Promise("fourth"))
     assert refused.value.kind.code == "too_many_uploads"
-    gates[1].let_go()
+    gates[1].detach()
     await finishing[1]
     await begun[0].release(holders[0])
     await uploads.close()

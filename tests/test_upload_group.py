@@ -33,7 +33,7 @@ SINCE = [
     (Staging, "write_group", 1, True),
     (Disk, "sync_system", 1, False),
     (Disk, "sync_system", 1, True),
-    *((Publisher, "give_name", number, after) for number in (1, 4, COUNT) for after in (False, True)),
+    *((Publisher, "link_name", number, after) for number in (1, 4, COUNT) for after in (False, True)),
     (Disk, "sync_system", 2, False),
     (Disk, "sync_system", 2, True),
     *((Group, "_conclude", 1, after) for after in (False, True)),
@@ -75,7 +75,7 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
     [
-        *((Publisher, "give_name", number, after) for number in (1, COUNT // 2, COUNT) for after in (False, True)),
+        *((Publisher, "link_name", number, after) for number in (1, COUNT // 2, COUNT) for after in (False, True)),
         *((Staging, "replace_group", 1, after) for after in (False, True)),
         *((Disk, "replace", 1, after) for after in (False, True)),
         (Disk, "sync_system", 2, True),
@@ -120,7 +120,7 @@ async def test_a_file_that_only_looks_the_same_is_another_upload_s(
     """Name, size and digest are right, but the part is gone and was never linked: there is no receipt of it."""
     publish(tmp_path)
     again = [SmallFile(whole(100 + n, "").key, one.promise, one.data, one.sha256) for n, one in enumerate(GROUP)]
-    crash(monkeypatch, tmp_path, Publisher, "give_name", group=again)
+    crash(monkeypatch, tmp_path, Publisher, "link_name", group=again)
     (tmp_path / ".incoming" / f"{again[2].key}.part").unlink()
     _, receipts = await after_a_start(tmp_path, group=again)
     assert [kept is not None for kept in receipts] == [number != 2 for number in range(COUNT)]
@@ -131,7 +131,7 @@ async def test_who_went_on_after_the_group_keeps_what_is_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that failed there and has a manifest since is an open upload, whatever an old group says of it."""
-    crash(monkeypatch, tmp_path, Publisher, "give_name")
+    crash(monkeypatch, tmp_path, Publisher, "link_name")
     staging = Staging(tmp_path, Disk())
     (tmp_path / ".incoming" / f"{GROUP[2].key}.part").unlink()
     staging.create(GROUP[2].key, Promise(GROUP[2].name), b"", None)
@@ -144,9 +144,9 @@ async def test_a_group_that_cannot_be_finished_now_keeps_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fails while a start links a file: the others are stored, that one by a later start."""
-    crash(monkeypatch, tmp_path, Publisher, "give_name")
+    crash(monkeypatch, tmp_path, Publisher, "link_name")
     with monkeypatch.context() as patch:
-        failing(patch, Publisher, "give_name", COUNT, errno.EIO)
+        failing(patch, Publisher, "link_name", COUNT, errno.EIO)
         _, receipts = await after_a_start(tmp_path)
     assert [kept is not None for kept in receipts] == [number < COUNT - 1 for number in range(COUNT)]
     _, receipts = await after_a_start(tmp_path)
@@ -192,7 +192,7 @@ async def test_a_name_that_is_taken_at_the_start_drops_that_one_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under `reject`: nobody was told that it is stored, so it must not appear at some later start either."""
-    crash(monkeypatch, tmp_path, Publisher, "give_name", policy="reject")
+    crash(monkeypatch, tmp_path, Publisher, "link_name", policy="reject")
     taken = tmp_path / GROUP[2].name
     taken.parent.mkdir(exist_ok=True)
     taken.write_bytes(b"somebody else's")

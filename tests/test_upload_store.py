@@ -305,11 +305,11 @@ async def test_what_is_forgotten_does_not_come_back(place: Place, store: Store, 
     await part.attach()
     await write(part, data)
     await part.sync()
-    await part.forget()
+    await part.reset()
     assert (part.offset, part.durable) == (0, 0)
     await write(part, b"new")
     await part.sync()
-    await part.forget()
+    await part.reset()
     again, parts = await reopened(place, store)
     part = parts[key]
     assert (part.offset, part.durable) == (0, 0)
@@ -331,7 +331,7 @@ async def test_what_is_removed_is_gone(place: Place, store: Store, make: Make) -
         if not attached:
             await part.detach()
         await part.remove()
-        store.forget(key)
+        store.release(key)
         assert place.staged() == 0
         assert await store.receipt(key) is None
     again, parts = await reopened(place, store)
@@ -371,7 +371,7 @@ async def test_a_digest_that_differs_publishes_nothing(
     part = await whole(store, make, "a", data)
     assert await refusal(part.publish([*(digest(data) for _ in right), digest(b"other")])) is DIGEST_MISMATCH
     assert not place.files()
-    await part.forget()
+    await part.reset()
     await write(part, b"right")
     await part.publish([digest(b"right") for _ in right])
     assert place.files() == {"a": b"right"}
@@ -548,7 +548,7 @@ async def test_a_crash_at_any_step_of_publishing_together(place: Place, count: i
         await again.close()
 
 
-OUTCOMES = {"sync": {SMALL, 2 * SMALL}, "forget": {0, SMALL, 2 * SMALL}, "remove": {-1, SMALL, 2 * SMALL}}
+OUTCOMES = {"sync": {SMALL, 2 * SMALL}, "reset": {0, SMALL, 2 * SMALL}, "remove": {-1, SMALL, 2 * SMALL}}
 """What is done to a part with as many bytes durable and as many more written; how many there may be after a crash in
 the middle of it, -1 for no part at all."""
 
@@ -581,7 +581,7 @@ async def test_a_crash_at_any_step_of_the_rest(place: Place, make: Make, operati
         assert not place.files()
         assert place.staged() == 0
         await again.close()
-    assert size == {"sync": 2 * SMALL, "forget": 0, "remove": -1}[operation]
+    assert size == {"sync": 2 * SMALL, "reset": 0, "remove": -1}[operation]
 
 
 async def test_a_crash_at_any_step_of_creating(place: Place) -> None:
@@ -657,7 +657,7 @@ async def test_a_receipt_is_kept_for_its_time(place: Place, make: Make) -> None:
         part = await make(store, key, Promise("a"))
         await part.attach()
         receipt = await part.publish([])
-        store.forget(key)
+        store.release(key)
         kept = await store.receipt(key)
         assert kept is not None
         assert kept.receipt == receipt

@@ -60,7 +60,7 @@ def build(tree: Mapping[str, Any], folder: Path) -> Settings:
 
 
 def render(settings: Settings) -> str:
-    """The effective configuration as YAML; it loads as the same settings."""
+    """The effective configuration as YAML; reading it gives the same settings."""
     tree = settings.model_dump(mode="json", include={"server", "logging"})
     tree["handlers"] = {
         name: {"use": handler.use, "path": handler.path, **handler.options.model_dump(mode="json")}

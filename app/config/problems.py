@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: every problem with its place, all of them in one exception."""
+"""Errors in a configuration: every problem with its file and line, all of them in one exception."""
 
 import difflib
 import json

@@ -1,17 +1,16 @@
 """Memory for bytes that were received and not yet used: a budget that all sockets of a handler share.
 
-What the kernel gives goes through one buffer that all sockets use in turn and that stays in the
-core's cache. The payload alone is moved on into slabs, so that it lies there without the headers of
-frames, on pages, as a disk can take it without another copy. Slabs are used again and again, because fresh
-memory costs more than the copy into it: half of what a naive server spends on receiving goes into page faults.
+All sockets receive into one buffer in turn, so that it stays in the core's cache. The payload alone is copied into
+slabs: there it lies without frame headers, aligned to pages, so that a disk can take it without another copy. Slabs are
+reused, because fresh memory costs more than the copy into it: half of what a naive server spends on receiving is page
+faults.
 
-**Who is given a slab.** The budget has a soft and a hard limit. Below the soft limit everybody may fill a burst of
-slabs; at the soft limit sockets take turns: who holds none waits in a queue, and goes on when enough was given
-back. Where nobody gives anything back the disk is slow, and then more under way may help: step by step the soft
-limit is overcommitted, up to the hard limit. Below the hard limit lies a reserve for sockets that hold nothing and
-whose handler waits for bytes: it will use them at once. A socket whose handler has not asked for bytes for a while
-is given one slab at the most. Where even the reserve is held by those who do not give anything back, whoever waits
-for bytes is given a few KiB beside the budget, again and again: slower, but nobody stands still.
+**Allocation.** The budget has a soft and a hard limit. Below the soft limit every socket may fill a burst of slabs. At
+the soft limit sockets take turns: one that holds no slab waits in a queue until enough slabs are released. If none are
+released the disk is slow, and more slabs in flight may help: step by step the soft limit is overcommitted, up to the
+hard limit. The last slabs below the hard limit are reserved for sockets that hold none and whose handler waits for
+bytes. A socket whose handler has not asked for bytes for a while gets one slab at most. If the reserve is exhausted
+too, a socket whose handler waits gets a few KiB beside the budget at a time: slow, but never standing still.
 
 ```mermaid
 flowchart LR
@@ -19,7 +18,7 @@ flowchart LR
     filling -->|full, or the handler asks| chunks[chunks that the handler takes]
     chunks -->|release| free
     filling -. no slab: the socket is not read .-> queue
-    queue -. enough was given back .-> filling
+    queue -. enough slabs were released .-> filling
 ```
 """
 
@@ -31,7 +30,7 @@ from typing import Final
 from jackfield.app.socket.frames import unmask_in_place
 
 PAGE: Final = mmap.PAGESIZE
-"""Bytes to which memory and place in a file must agree for a disk to take them as they lie."""
+"""Bytes of a page: O_DIRECT needs memory and file offset aligned to it."""
 
 SLAB: Final = 1024 * 1024
 """Bytes of one slab."""
@@ -45,21 +44,20 @@ BURST: Final = 4
 time, need half as much again of the processor: each slab is a visit to the disk of its own."""
 
 SOFT_LIMIT: Final = 24 * 1024 * 1024
-"""Bytes under way from where on sockets take turns: more of them make nothing faster, unless whoever uses them is
-slow."""
+"""Bytes in flight above which sockets take turns: more make nothing faster, unless the disk is slow."""
 
 _RESERVE: Final = 8
-"""Of so many slabs one is for sockets that hold none and whose handler waits for bytes."""
+"""One in so many slabs is reserved for sockets that hold none and whose handler waits for bytes."""
 
-_KEEP: Final = 24
+_POOLED: Final = 24
 """Free slabs that are kept for the next burst, however late it comes."""
 
-_LINGER: Final = 5.0
-"""Seconds in which nobody may have needed the others, for them to be given back to the system. With 200 uploads at once
-slabs come free and are needed again all the time: to have them from the system each time cost a tenth more."""
+_TRIM_DELAY: Final = 5.0
+"""Seconds that other free slabs must be unused before their memory is returned to the system. With 200 uploads at once
+slabs are released and needed again all the time: allocating them anew each time cost a tenth more."""
 
-_AGAIN: Final = 0.02
-"""Seconds after which the next waiter goes on, where the one before made no progress, or nobody gave anything back."""
+_RETRY: Final = 0.02
+"""Seconds after which the next waiter is woken although no slab was released."""
 
 
 class Slab:
@@ -87,22 +85,22 @@ class Buffers:
         self._share = max(min(share // SLAB, self._unreserved), 1)
         self._soft_limit = min(SOFT_LIMIT // SLAB, self._limit)
         self._resume_below = max(self._soft_limit - BURST, self._soft_limit // 2)
-        self._overcommitted = 0  # beyond the soft limit, because those who use them are slow
+        self._overcommitted = 0  # slabs allowed beyond the soft limit, because the disk is slow
         self._used = 0
         self._free: list[Slab] = []
         self._waiting: dict[Callable[[], bool], None] = {}  # in the order they came
         self._timer: asyncio.TimerHandle | None = None
         self._given = 0  # slabs since the timer was set
-        self.stuck = False
-        """Whether all is out, and nobody has given anything back for a while."""
+        self.exhausted = False
+        """Whether all slabs but the reserve are in use, and none was released for `_RETRY` seconds."""
         self._trimming: asyncio.TimerHandle | None = None
-        self._unneeded = 0  # so many of the free slabs were never needed since the last look
+        self._unused = 0  # free slabs that were not needed since the last trim
         self.incoming = memoryview(mmap.mmap(-1, INCOMING))
-        """Where each socket receives in its turn, and has taken what it wants before the next one does."""
+        """The receive buffer: each socket empties it before the next one receives."""
 
     @property
     def used(self) -> int:
-        """Bytes of the slabs that are out."""
+        """Bytes of the slabs in use."""
         return self._used * SLAB
 
     def allows(self, held: int, *, wanted: bool = False, neglected: bool = False) -> bool:
@@ -121,59 +119,59 @@ class Buffers:
         """A slab, for a socket that was allowed one."""
         self._used += 1
         slab = self._free.pop() if self._free else Slab(SLAB)
-        self._unneeded = min(self._unneeded, len(self._free))
+        self._unused = min(self._unused, len(self._free))
         return slab
 
     def give(self, slab: Slab) -> None:
         """Take a slab back, and let the socket that has waited longest go on."""
         self._used -= 1
         self._given += 1
-        self.stuck = False
+        self.exhausted = False
         self._overcommitted = max(self._overcommitted - 1, 0)
         self._free.append(slab)
         if self._trimming is None:
             self._trim_later()
         if self._waiting and (self._used <= self._resume_below or self._used >= self._unreserved):
-            self._next()
+            self._wake_next()
 
     def _trim_later(self) -> None:
-        self._unneeded = len(self._free)
-        if self._unneeded > _KEEP:
-            self._trimming = asyncio.get_running_loop().call_later(_LINGER, self._trim)
+        self._unused = len(self._free)
+        if self._unused > _POOLED:
+            self._trimming = asyncio.get_running_loop().call_later(_TRIM_DELAY, self._trim)
 
     def _trim(self) -> None:
-        """Give back those that lay there all the time, and look again later."""
+        """Free the slabs that were never needed since the last trim."""
         self._trimming = None
-        del self._free[: max(self._unneeded - _KEEP, 0)]
+        del self._free[: max(self._unused - _POOLED, 0)]
         self._trim_later()
 
-    # -- who goes on when there is memory
+    # -- the queue of sockets that wait for memory
 
     def wait(self, resume: Callable[[], bool]) -> None:
-        """Call `resume` when there is room again, until it says that its socket goes on."""
+        """Call `resume` when there is memory again, until it returns True: its socket is read again."""
         self._waiting[resume] = None
-        self._look_later()
+        self._set_timer()
 
     def leave(self, resume: Callable[[], bool]) -> None:
-        """It need not be called any more."""
+        """Remove it from the queue."""
         self._waiting.pop(resume, None)
 
-    def _next(self) -> None:
+    def _wake_next(self) -> None:
         for resume in list(self._waiting):
             self.leave(resume)
-            if resume() and not self.stuck:
+            if resume() and not self.exhausted:
                 break
 
-    def _look_later(self) -> None:
+    def _set_timer(self) -> None:
         if self._waiting and self._timer is None:
             self._given = 0
-            self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._again)
+            self._timer = asyncio.get_running_loop().call_later(_RETRY, self._on_timer)
 
-    def _again(self) -> None:
+    def _on_timer(self) -> None:
         """Wake the next waiter if the one before made no progress; allow more slabs where the disk is slow."""
         self._timer = None
         if not self._given:
             self._overcommitted = min(self._overcommitted + BURST, self._limit - self._soft_limit)
-            self.stuck = self._used >= self._unreserved
-        self._next()
-        self._look_later()
+            self.exhausted = self._used >= self._unreserved
+        self._wake_next()
+        self._set_timer()

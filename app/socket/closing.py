@@ -1,4 +1,4 @@
-"""How a socket ends, and how its peer is asked for a sign of life: the dispatcher's alone, no handler's."""
+"""Closing and pinging a socket: for the dispatcher alone, never for a handler."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ async def finish(connection: Connection[Any], end: Close | Disconnected, last_wo
             if last_words is not None:
                 await connection._send(last_words)
             if connection.source.eof or connection.source.broken:
-                await _say_goodbye(connection, end)
+                await _send_close_frame(connection, end)
             else:
                 await connection._ws.close(code=end.code, message=cut_reason(end.reason))
     except (TimeoutError, ConnectionError, Disconnected):
@@ -37,11 +37,11 @@ async def finish(connection: Connection[Any], end: Close | Disconnected, last_wo
         asyncio.get_running_loop().call_later(CLOSE_LIMIT, abort, connection)
 
 
-async def _say_goodbye(connection: Connection[Any], end: Close) -> None:
-    """Close where no Close frame can be had of the peer: it has shut its side, or broken the protocol.
+async def _send_close_frame(connection: Connection[Any], end: Close) -> None:
+    """Close without waiting for the peer's Close frame: it has shut its side, or broken the protocol.
 
-    Our side is shut behind our frame, and what still comes is read and thrown away until the peer
-    shuts its own: closing at once would reset the link, and our frame could be lost with it.
+    Our side is shut behind our frame, and what still comes is discarded until the peer shuts its side:
+    closing at once would reset the link, and our frame could be lost with it.
     """
     if connection._ws.closed:  # aiohttp found the fault before us, and has said so
         return
@@ -52,7 +52,7 @@ async def _say_goodbye(connection: Connection[Any], end: Close) -> None:
 
 
 def abort(connection: Connection[Any]) -> None:
-    """Cut the link without a word."""
+    """Reset the link, without a Close frame."""
     connection.transport.abort()
 
 
@@ -62,4 +62,4 @@ async def ping(connection: Connection[Any]) -> None:
         try:
             await connection._ws.ping()
         except ConnectionError:
-            return  # the reader learns of it, and says it
+            return  # the receiver notices it as well, and reports it

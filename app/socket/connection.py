@@ -1,4 +1,4 @@
-"""One socket, as a handler sees it: receive, iterate, a stream of bytes, send. How it is closed: see `closing`."""
+"""One socket, as a handler sees it: receive, iterate, stream, send. It is closed in `closing`."""
 
 import asyncio
 import secrets
@@ -35,8 +35,8 @@ class Connection(Generic[Admitted]):
     """
 
     __slots__ = (
-        "_budget", "_checking", "_interruption", "_open", "_queued", "_shields", "_taken", "_told", "_waiting", "_ws",
-        "admitted", "dropped", "id", "patience", "request", "sent", "serving", "source", "transport",
+        "_budget", "_checking", "_interruption", "_notified", "_open", "_queued", "_shields", "_taken", "_waiting",
+        "_ws", "admitted", "dropped", "id", "patience", "request", "sent", "serving", "source", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -64,10 +64,10 @@ class Connection(Generic[Admitted]):
         self._ws = ws
         self._open = True  # nothing may follow our Close frame
         self._interruption: Close | Disconnected | None = None
-        self._told: asyncio.Task[Any] | None = None  # to which the end was raised
-        self._waiting: asyncio.Task[Any] | None = None  # who is inside `interruptible`
+        self._notified: asyncio.Task[Any] | None = None  # the task to which the end was raised
+        self._waiting: asyncio.Task[Any] | None = None  # the task inside `interruptible`
         self._shields = 0
-        self._checking = False  # whether the handler ends is being watched
+        self._checking = False  # set once `_check` is scheduled
         self._budget = budget
         self._queued = 0  # bytes that outboxes and the handler hold
 
@@ -122,25 +122,25 @@ class Connection(Generic[Admitted]):
         if not isinstance(source, Messages):
             raise TypeError("a handler with `buffers` has no whole messages: use `connection.take()`")
         late = False
-        await self._let_others_go()
+        await self._yield_sometimes()
         while self._interruption is None:
             if (message := self._ready(source)) is not None:
                 return message
             if late:
                 raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.")
             late = await source.arrival(timeout)
-        self._told = asyncio.current_task()
+        self._notified = asyncio.current_task()
         raise self._interruption
 
     def _ready(self, source: Messages) -> str | bytes | None:
         try:
             return source.ready()
         except (Close, Disconnected):
-            self._told = asyncio.current_task()
+            self._notified = asyncio.current_task()
             raise
 
-    async def _let_others_go(self) -> None:
-        """What is there is given without waiting; so every now and then we wait for a turn of the loop."""
+    async def _yield_sometimes(self) -> None:
+        """Taking queued messages never waits, so every `_BURST` messages the event loop gets a turn."""
         self._taken += 1
         if self._taken % _BURST == 0:
             await asyncio.sleep(0)
@@ -164,7 +164,7 @@ class Connection(Generic[Admitted]):
         After `timeout` seconds in which we read and nothing came: Failure, close 4408.
         """
         stream = self.stream
-        await self._let_others_go()
+        await self._yield_sometimes()
         if self._interruption is None and (item := stream.ready(least, most)) is not None:
             return item
         while True:
@@ -175,7 +175,7 @@ class Connection(Generic[Admitted]):
                 if not stream.paused:
                     raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
             except (Close, Disconnected):
-                self._told = asyncio.current_task()
+                self._notified = asyncio.current_task()
                 raise
 
     # -- being interrupted
@@ -185,7 +185,7 @@ class Connection(Generic[Admitted]):
         reason = self._interruption
         task = asyncio.current_task()
         if reason is not None:
-            self._told = task
+            self._notified = task
             wait.close()
             raise reason
         self._waiting = task
@@ -196,7 +196,7 @@ class Connection(Generic[Admitted]):
             if reason is None or task is None:
                 raise
             task.uncancel()
-            self._told = task
+            self._notified = task
             raise reason from None
         finally:
             self._waiting = None
@@ -216,11 +216,11 @@ class Connection(Generic[Admitted]):
         """What `interrupt` was given."""
         return self._interruption
 
-    # -- a handler that waits for something else
+    # -- cancelling a handler that does not notice the end
 
     @asynccontextmanager
     async def shielded(self) -> AsyncIterator[None]:
-        """What is done in here goes on though the client has left, or the service ends; as long as that may take."""
+        """The block is not cancelled when the client leaves or the service drains."""
         self._shields += 1
         try:
             yield
@@ -228,16 +228,16 @@ class Connection(Generic[Admitted]):
             self._shields -= 1
 
     def _check_soon(self) -> None:
-        """The socket has ended: will the handler come and hear of it?"""
+        """The socket has ended: schedule the check whether its handler notices."""
         if not self._checking and self.serving is not None:
             self._checking = True
             loop = asyncio.get_running_loop()
             loop.call_later(GRACE, self._check, self._taken, loop.time())
 
     def _check(self, taken: int, since: float) -> None:
-        """Cancel a handler that has done nothing with its socket `since` the loop's time, when it had `taken` so much.
+        """Cancel a handler that has taken nothing from its socket `since` the loop's time, when it had `taken` so many.
 
-        One that has heard of the end may clean up, and one that has messages left to take may take its time.
+        One to which the end was raised, or that has messages left to take, gets `patience` seconds instead of GRACE.
         """
         loop = asyncio.get_running_loop()
         if self.serving is None:
@@ -252,14 +252,14 @@ class Connection(Generic[Admitted]):
 
     @property
     def _may_end_by_itself(self) -> bool:
-        return self._told is self.serving or (self._interruption is None and self.source.queued)
+        return self._notified is self.serving or (self._interruption is None and self.source.queued)
 
     # -- sending
 
     async def send(self, message: str | bytes) -> None:
         """Send one message. A peer that does not take it for 30 s is cut off: Disconnected."""
-        if self._interruption is not None and self._told is None:
-            self._told = asyncio.current_task()
+        if self._interruption is not None and self._notified is None:
+            self._notified = asyncio.current_task()
             raise self._interruption
         if not self._open:
             raise Disconnected(ABNORMAL, clean=False)
@@ -297,21 +297,21 @@ class Connection(Generic[Admitted]):
         self._count()
 
     async def offer(self, message: str | bytes) -> bool:
-        """Send a message if that is possible at once; whether it was. Never waits, never raises.
+        """Best-effort send: True if the message was sent at once. Never waits, never raises.
 
-        False: the peer has not read what was sent before, or is gone.
+        False: the message is dropped, since the peer has not read earlier ones, or is gone.
         """
         return self.offer_all([message])
 
     def offer_all(self, messages: Sequence[str | bytes]) -> bool:
-        """The same for several, with one write: it costs a reader that is awake as much as one message does."""
+        """The same for several messages, with one write."""
         if not (self._open and self._linked) or self.backlog:
             return False
         self._write(messages)
         return True
 
     async def drained(self) -> bool:
-        """Wait until the kernel has taken all that was sent. False where nothing can be sent any more."""
+        """Wait until the kernel has taken all that was sent. False if nothing can be sent any more."""
         if not self.transport.is_closing():
             self.transport.set_write_buffer_limits(0)  # `resume_writing` is called when nothing is left
         while self.backlog and not self.transport.is_closing():
@@ -342,26 +342,26 @@ class Connection(Generic[Admitted]):
         if self._linked and self.backlog + len(answers) <= _BUFFER:
             self.transport.write(answers)
 
-    # -- what waits to be read
+    # -- bytes that wait to be read by the peer
 
     def outbox(self, limit: int = 1024 * 1024, full: Full = "disconnect") -> Outbox:
         """A queue of at most `limit` bytes for messages to this socket: see `Outbox`."""
         return Outbox(self, limit, full)
 
     def count_unsent(self, size: int) -> None:
-        """The handler, or an outbox, holds so many bytes more for the peer, or fewer: the budget is to know."""
+        """Count bytes that the handler or an outbox holds for the peer in the budget of messages; negative: fewer."""
         self._queued += size
         self._count()
 
     def forget_unsent(self) -> None:
-        """The handler is done: what it held is gone with it."""
+        """The handler has ended: it holds nothing any more."""
         self.count_unsent(-self._queued)
 
     def _count(self) -> None:
         """Tell the budget what waits to be read by the peer."""
         self._budget.hold(self, self._queued + self.backlog)
 
-    def overdrawn(self) -> None:
-        """See `Holder`: who does not read would not read a Close frame either."""
+    def evict(self) -> None:
+        """See `Holder`. A peer that does not read would not read a Close frame either."""
         self.interrupt(Failure(OVERLOADED, "Too much waits to be read."))
         self.transport.abort()

@@ -1,4 +1,4 @@
-"""Whole messages, for handlers that take them: put together in memory, a bounded number of bytes ahead."""
+"""Whole messages, assembled in memory, with a bounded number of bytes queued for the handler."""
 
 import asyncio
 import contextvars
@@ -46,7 +46,7 @@ class Messages(Receiver, asyncio.Protocol):
         """
         if self._items:
             item: str | bytes = self._items.pop(0)
-            self._took(item)
+            self._on_taken(item)
             return item
         if self._end is not None:
             raise self._end
@@ -101,7 +101,7 @@ class Messages(Receiver, asyncio.Protocol):
         self._rest_if_spent()
 
     def _take_small(self, data: bytes) -> bool:
-        """What nearly always comes is one short frame with a whole message; looked at once, it costs a third."""
+        """The fast path: one short frame with a whole message. It costs a third of the general one."""
         size = len(data) - 6
         if not 0 <= size <= self._small or data[1] != size + 0x80 or data[0] not in (0x81, 0x82):
             return False

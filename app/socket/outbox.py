@@ -1,4 +1,4 @@
-"""A bounded queue of messages for one socket: what others say to it, without waiting for a reader that is slow."""
+"""A bounded queue of messages to one socket, with a policy for readers that are slow."""
 
 import asyncio
 from collections import deque
@@ -7,11 +7,11 @@ from typing import Literal, Protocol, Self
 from jackfield.app.errors import SLOW_READER, Close, Disconnected, Failure
 
 Full = Literal["wait", "drop_oldest", "drop_newest", "disconnect"]
-"""What becomes of a message for which there is no room."""
+"""The policy for a message that does not fit."""
 
 
-class Receiver(Protocol):
-    """Whom the messages are for: a connection."""
+class Recipient(Protocol):
+    """The connection, as an outbox needs it."""
 
     dropped: int
 
@@ -22,7 +22,7 @@ class Receiver(Protocol):
         """End the socket."""
 
     def count_unsent(self, size: int) -> None:
-        """So many bytes more wait for it here, or fewer."""
+        """Count queued bytes; negative: fewer."""
 
 
 class Outbox:
@@ -35,25 +35,25 @@ class Outbox:
     They are sent inside `async with outbox:`. At the end of a block that raises nothing the rest is sent first.
     """
 
-    def __init__(self, connection: Receiver, limit: int, full: Full) -> None:
+    def __init__(self, connection: Recipient, limit: int, full: Full) -> None:
         self._connection = connection
         self._limit = limit
         self._full = full
         self._waiting: deque[tuple[str | bytes, int]] = deque()
         self._size = 0  # bytes of those, and of the one that is being sent
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._queued = asyncio.Event()
+        self._space = asyncio.Event()
         self._in_flight = False  # whether one is being sent
         self._sending: asyncio.Task[None] | None = None
-        self._over = False  # nobody sends any more
+        self._closed = False  # nothing is sent any more
         self._failure: Failure | None = None  # why the socket is ended, where this ends it
         self.dropped = 0
 
     async def put(self, message: str | bytes) -> bool:
         """Queue a message; False where it was dropped, or the socket is over. Waits with "wait" alone."""
-        while self._full == "wait" and not self._over and not self._fits(_size(message)):
-            self._room.clear()
-            await self._room.wait()
+        while self._full == "wait" and not self._closed and not self._fits(_size(message)):
+            self._space.clear()
+            await self._space.wait()
         return self.put_nowait(message)
 
     def put_nowait(self, message: str | bytes) -> bool:
@@ -62,12 +62,12 @@ class Outbox:
         if self._full == "drop_oldest":
             while self._waiting and not self._fits(size):
                 self._drop(self._waiting.popleft()[1])
-        if self._over or not self._fits(size):
+        if self._closed or not self._fits(size):
             self._refuse()
             return False
         self._waiting.append((message, size))
         self._hold(size)
-        self._news.set()
+        self._queued.set()
         return True
 
     def _fits(self, size: int) -> bool:
@@ -80,8 +80,8 @@ class Outbox:
 
     def _refuse(self) -> None:
         self._count(1)
-        if self._full == "disconnect" and not self._over:
-            self._give_up()
+        if self._full == "disconnect" and not self._closed:
+            self._close()
             self._failure = Failure(SLOW_READER, "It reads more slowly than others write to it.")
             self._connection.interrupt(self._failure)
 
@@ -107,25 +107,25 @@ class Outbox:
         finally:
             self._sending.cancel()
             await asyncio.wait([self._sending])
-            self._give_up()
+            self._close()
         if kind is None and self._failure is not None:
             raise self._failure
 
     async def _sent(self) -> None:
         """Until all that was put here is sent, or cannot be."""
-        while (self._waiting or self._in_flight) and not self._over:
-            self._room.clear()
-            await self._room.wait()
+        while (self._waiting or self._in_flight) and not self._closed:
+            self._space.clear()
+            await self._space.wait()
 
     async def _send_all(self) -> None:
         try:
-            while not self._over:
+            while not self._closed:
                 while self._waiting:
                     await self._send(*self._waiting.popleft())
-                self._news.clear()
-                await self._news.wait()
+                self._queued.clear()
+                await self._queued.wait()
         except (Close, Disconnected):
-            self._give_up()  # the handler hears of the end where it waits itself
+            self._close()  # the handler hears of the end where it waits itself
 
     async def _send(self, message: str | bytes, size: int) -> None:
         self._in_flight = True
@@ -137,15 +137,15 @@ class Outbox:
         finally:
             self._in_flight = False
             self._hold(-size)
-            self._room.set()
+            self._space.set()
 
-    def _give_up(self) -> None:
-        """What waits will not be sent."""
-        self._over = True
+    def _close(self) -> None:
+        """Drop the queue."""
+        self._closed = True
         while self._waiting:
             self._drop(self._waiting.popleft()[1])
-        self._room.set()
-        self._news.set()
+        self._space.set()
+        self._queued.set()
 
 
 def _size(message: str | bytes) -> int:

@@ -1,10 +1,10 @@
-"""Receiving: the frames of one socket are parsed here, whatever it carries.
+"""Receives and parses the frames of one socket.
 
 After the handshake the socket's transport is given one of these protocols in the place of aiohttp's. It
-checks the frames (RFC 6455, 5), answers pings at once, however busy the handler is, and knows when
-bytes came: any inbound byte is life. aiohttp still sends what is long, and is told of the Close frame
-so that it ends the handshake of closing. What is done with the payload is the subclasses': `Messages`
-puts messages together, `Stream` lays bulk out for whoever writes it.
+checks the frames (RFC 6455, 5), answers pings at once, however busy the handler is, and notes when
+bytes came: any inbound byte is a sign of life. aiohttp still sends long messages, and gets the Close frame
+so that it completes the closing handshake. The subclasses use the payload: `Messages` assembles messages,
+`Stream` puts bulk into slabs.
 
 A socket is read in turns. When what has come has cost a quantum, in bytes and in frames, parsing stops and
 the rest is kept until it is this socket's turn again (see `Turns`).
@@ -44,7 +44,7 @@ from jackfield.app.socket.shared import FRAME_COST, UNCOUNTED, Shared
 
 AHEAD: Final = 512 * 1024  # bytes of messages received for a handler that is busy; then the socket is not read
 _OVERHEAD: Final = 128  # counted for each message, so that empty ones are bounded too
-MAX_EMPTY: Final = 10_000  # data frames without payload in a row; nobody who has something to say sends more
+MAX_EMPTY: Final = 10_000  # data frames without payload in a row; more are an attack
 MAX_PONGS: Final = 16  # pings that are answered in one turn
 
 
@@ -56,7 +56,7 @@ class Receiver(asyncio.BaseProtocol):
     """
 
     __slots__ = (
-        "_ahead", "_at", "_behind", "_budget", "_control", "_counted", "_discarding", "_empty", "_end", "_frame",
+        "_ahead", "_at", "_budget", "_control", "_counted", "_deferred", "_discarding", "_empty", "_end", "_frame",
         "_inner", "_items", "_kept", "_left", "_loop", "_max_text", "_message", "_paused", "_pings", "_resting",
         "_spent", "_text", "_transport", "_turns", "_valid", "_waiter", "_writable", "congested", "eof", "heard",
         "lost", "on_backlog", "on_end", "on_pings", "received",
@@ -74,23 +74,23 @@ class Receiver(asyncio.BaseProtocol):
         self.received = 0
         self.eof = False
         self.lost = False  # there is no link any more
-        self.congested = False  # the transport has more for the peer than it likes to hold
+        self.congested = False  # the transport is above its high-water mark
         self._items: list[Any] = []  # seldom more than one: an empty deque would weigh 700 bytes on every idle socket
         self._end: Close | Disconnected | None = None
         self._waiter: asyncio.Future[bool] | None = None
-        self._writable: asyncio.Future[None] | None = None  # who waits for the peer to read
+        self._writable: asyncio.Future[None] | None = None  # done when the transport is below its low-water mark
         self._discarding = False
-        self._paused = False  # the handler, or memory, must come first
+        self._paused = False  # reading waits for the handler, or for memory
         self._ahead = 0  # bytes of whole messages among the items
         self._budget = shared.budget
-        self._counted = False  # the budget knows of bytes that we hold
+        self._counted = False  # the budget counts bytes of ours
         # The turn.
         self._turns = shared.turns
         self._spent = 0  # bytes, frames counted as such, since the turn began
         self._resting = False  # the turn is over, the next one is to come
         self._kept = b""  # what was received and not parsed, from the byte at `_at`
         self._at = 0
-        self._behind = False  # it waits for the next turn; else it is the beginning of a header, and waits for more
+        self._deferred = False  # whether it waits for the next turn; else it is an incomplete header
         # The frame and the message that are being received.
         self._frame: Header | None = None
         self._left = 0
@@ -101,7 +101,7 @@ class Receiver(asyncio.BaseProtocol):
         self._pings: list[bytes] | None = None  # the newest of them, not answered yet
         self._empty = 0  # data frames without payload since the last one that had some
 
-    # -- what has come, for the handler's task
+    # -- taking, by the handler's task
 
     @property
     def waiting(self) -> bool:
@@ -140,7 +140,7 @@ class Receiver(asyncio.BaseProtocol):
         return waiter
 
     def wake(self, *, late: bool = False) -> None:
-        """Let the one who waits look again; `late` is what it is told."""
+        """End the wait of `arrival`, with the result `late`."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(late)
@@ -166,7 +166,7 @@ class Receiver(asyncio.BaseProtocol):
     # -- the link, for the loop
 
     def eof_received(self) -> bool:
-        """Keep the way back open: who has said its end may shut its side and still wait for the answer."""
+        """Keep our side open: a peer may shut its side and still read the answer."""
         self.eof = True
         self._finish(Disconnected(ABNORMAL, clean=False))
         return not self._discarding and self._transport.get_extra_info("sslcontext") is None
@@ -201,7 +201,7 @@ class Receiver(asyncio.BaseProtocol):
         """Wait until the transport calls `resume_writing`, or the link is lost."""
         if self._writable is None:
             self._writable = self._loop.create_future()
-        await asyncio.shield(self._writable)  # several may wait: who gives up must not take it from the others
+        await asyncio.shield(self._writable)  # several may wait: cancelling one must not cancel the others
 
     def _finish(self, end: Close | Disconnected) -> None:
         if self._end is None:
@@ -216,7 +216,7 @@ class Receiver(asyncio.BaseProtocol):
 
         Where the first byte stands that is to be kept.
         """
-        self._behind = False
+        self._deferred = False
         try:
             start = self._parse(data, start, stop)
         except Close as close:
@@ -230,17 +230,17 @@ class Receiver(asyncio.BaseProtocol):
         """What stands in `data` from `at` on is parsed later: `behind`, or this turn is over, in the next turn."""
         if self._end is not None:
             at = len(data)
-        self._behind = at < len(data) and (behind or self._spent >= self._turns.quantum)
-        self._kept, self._at = (data, at) if self._behind else (data[at:], 0)
+        self._deferred = at < len(data) and (behind or self._spent >= self._turns.quantum)
+        self._kept, self._at = (data, at) if self._deferred else (data[at:], 0)
         if self._counted or len(data) > UNCOUNTED:
             self._count()
 
     def _rest_if_spent(self) -> None:
-        if self._behind or self._spent >= self._turns.quantum:
+        if self._deferred or self._spent >= self._turns.quantum:
             self._rest()
 
     def _rest(self) -> None:
-        """Let all others that have something go first."""
+        """Give way to all other sockets that have something to read."""
         self._spent = 0
         if not self._resting and not self._paused:
             self._resting = True
@@ -258,7 +258,7 @@ class Receiver(asyncio.BaseProtocol):
 
     def _read_on(self) -> None:
         """Parse what was kept, and then let the transport read."""
-        if self._behind and not self._held_back:
+        if self._deferred and not self._held_back:
             self._parse_kept()
             self._rest_if_spent()
         if not self._held_back and not self._transport.is_closing():
@@ -280,7 +280,7 @@ class Receiver(asyncio.BaseProtocol):
         self._counted = size > UNCOUNTED
         self._budget.hold(self, size)
 
-    def overdrawn(self) -> None:
+    def evict(self) -> None:
         """See `Holder`."""
         self.discard()
         self._finish(Failure(OVERLOADED, "Too many messages are under way."))
@@ -409,7 +409,7 @@ class Receiver(asyncio.BaseProtocol):
         if self._ahead > AHEAD:
             self._pause()
 
-    def _took(self, message: str | bytes) -> None:
+    def _on_taken(self, message: str | bytes) -> None:
         self._ahead -= len(message) + _OVERHEAD
         if self._counted:
             self._count()
@@ -431,8 +431,8 @@ class Receiver(asyncio.BaseProtocol):
 
 
 def _ignore(_: list[bytes]) -> None:
-    """Nobody answers yet."""
+    """The default until a connection sets `on_pings`."""
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """The default until a connection sets the callback."""

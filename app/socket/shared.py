@@ -1,4 +1,4 @@
-"""What all sockets of the process share: the turns in which they are read, and one budget for messages."""
+"""Shared by all sockets of the process: the turns in which they are read, and one budget for messages."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ UNCOUNTED: Final = 16 * 1024
 
 
 class Turns:
-    """A fair queue: who has used up its quantum goes on in a later turn of the loop, one of them in each."""
+    """Round-robin: a socket that has used up its quantum waits in a queue; each turn of the loop serves one of them."""
 
     def __init__(self) -> None:
         self._resting: deque[Callable[[], None]] = deque()
@@ -49,14 +49,14 @@ class Turns:
 
 
 class Holder(Protocol):
-    """Who holds messages."""
+    """Something that holds messages."""
 
-    def overdrawn(self) -> None:
-        """The budget is spent, and this one holds the most: let go of all of it, and end the socket."""
+    def evict(self) -> None:
+        """The budget is exceeded, and this one holds the most: drop it all, and end the socket."""
 
 
 class Budget:
-    """At most `limit` bytes of messages in memory. Where more are wanted, whoever holds the most has to go."""
+    """At most `limit` bytes of messages in memory. If that is exceeded, the largest holder is evicted."""
 
     def __init__(self, limit: int = MESSAGE_MEMORY) -> None:
         self._limit = limit
@@ -72,7 +72,7 @@ class Budget:
         while self.used > self._limit:
             largest = max(self._held, key=self._held.__getitem__)
             self.used -= self._held.pop(largest)
-            largest.overdrawn()
+            largest.evict()
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from jackfield.app.socket.buffers import PAGE, SLAB, Buffers, Slab
 
 _NEARLY_FULL: Final = 64 * 1024  # bytes left in a slab below which a socket may reach into the next one
 _FALLBACK: Final = 1024  # bytes to read into when there is no slab and the kernel insists
-_TRICKLE: Final = 32 * 1024  # bytes that a handler is given again and again where all slabs are stuck elsewhere
-_NEGLECT: Final = 1.0  # seconds in which the handler has not asked for bytes
+_FALLBACK_EXHAUSTED: Final = 32 * 1024  # likewise, where no slab was released for a while
+_NEGLECT: Final = 1.0  # seconds without a request for bytes, after which a handler is neglecting its socket
 
 
 class Slabs:
@@ -67,7 +67,7 @@ class Slabs:
         self.hold(slab)
         return slab
 
-    # -- one turn: make room, fill it, let go of what is not needed
+    # -- one turn: reserve space, fill it, release what is unused
 
     def reserve(self) -> int:
         """Have a slab, and another one where it is nearly full; how many bytes fit. 0: there is no memory."""
@@ -82,7 +82,7 @@ class Slabs:
 
     def reserve_fallback(self) -> int:
         """Have a little memory beside the budget; how many bytes fit."""
-        self._slab, self._place = Slab(_TRICKLE if self._buffers.stuck else _FALLBACK), 0
+        self._slab, self._place = Slab(_FALLBACK_EXHAUSTED if self._buffers.exhausted else _FALLBACK), 0
         self.hold(self._slab)
         return self._slab.size
 
@@ -100,7 +100,7 @@ class Slabs:
 
     def next(self, most: int) -> memoryview:
         """Where the next bytes belong, up to `most` of them. Raises IndexError where none were reserved."""
-        slab = self._with_room()
+        slab = self._slab_with_space()
         return slab.view[self._place : self._place + most]
 
     def unmask(self, size: int, mask: bytes, phase: int) -> tuple[Slab, int, int]:
@@ -112,7 +112,7 @@ class Slabs:
         self._phase = (self._phase + size) % PAGE
         return slab, place, self._place
 
-    def _with_room(self) -> Slab:
+    def _slab_with_space(self) -> Slab:
         if self._slab is not None and self._place == self._slab.size:
             self.drop(self._slab)
             self._slab, self._next, self._place = self._next, None, 0
@@ -120,8 +120,8 @@ class Slabs:
             raise IndexError("no more is received than there is room for")
         return self._slab
 
-    def settle(self) -> bool:
-        """Give back what is not needed: a socket that is idle holds no memory. Whether a slab has become full."""
+    def release_unused(self) -> bool:
+        """Release slabs without bytes: an idle socket holds no memory. True if a slab has become full."""
         if self._next is not None:
             self.drop(self._next)
             self._next = None
@@ -134,8 +134,8 @@ class Slabs:
             self.drop(slab)
         return full
 
-    def leave(self) -> None:
-        """Nothing will be filled any more."""
+    def close(self) -> None:
+        """Release all: nothing will be received any more."""
         for slab in (self._slab, self._next):
             if slab is not None:
                 self.drop(slab)

@@ -56,7 +56,7 @@ class Batch:
 
 
 def _nothing() -> None:
-    """It was given back already."""
+    """It is released already."""
 
 
 class Stream(Receiver, asyncio.BufferedProtocol):
@@ -65,7 +65,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     A run of bytes (see `Slabs`) begins behind each text, at 0, or where `align` says.
     """
 
-    __slots__ = ("_buffers", "_enough", "_large", "_pending", "_slabs", "_stop", "_stopped", "_zero_copy")
+    __slots__ = ("_buffers", "_large", "_pending", "_slabs", "_stop", "_stopped", "_wake_at", "_zero_copy")
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._buffers = buffers
         self._slabs = Slabs(buffers)
         self._pending = 0  # bytes that could be taken
-        self._enough = 1  # so many wake the one who waits
+        self._wake_at = 1  # pending bytes that end the wait for them
         self._stopped = False  # by the handler: see `pause`
-        self._stop = 0  # where the bytes end that are being parsed
-        self._zero_copy = False  # what comes next is received where it belongs, in a slab
+        self._stop = 0  # end of the bytes that are being parsed
+        self._zero_copy = False  # the next bytes are received straight into a slab
         self._large = False  # the newest frame of bulk was a large one, so the next one may be as well
 
     def align(self, offset: int) -> None:
@@ -109,7 +109,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         where it broke the protocol; both after all that came before.
         """
         while not self._items and self._end is None:
-            self._slabs.settle()  # a loop may ask for memory and then find that nothing has come
+            self._slabs.release_unused()  # a loop may ask for memory and then find that nothing has come
             await self._until(1)
         deadline = self._loop.time() + patience
         while self._below_minimum(least) and (left := deadline - self._loop.time()) > 0:
@@ -132,7 +132,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         item = self._items[0]
         if isinstance(item, str):
             self._items.pop(0)
-            self._took(item)
+            self._on_taken(item)
             return item
         return self._take_batch(self._pending if most is None else most)
 
@@ -161,7 +161,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         def release() -> None:
             for slab in slabs:
                 self._slabs.drop(slab)
-            self._slabs.settle()
+            self._slabs.release_unused()
 
         return Batch(views, size, release)
 
@@ -171,9 +171,9 @@ class Stream(Receiver, asyncio.BufferedProtocol):
 
     async def _until(self, enough: int) -> None:
         """Until so many bytes are there, or something that is not bytes."""
-        self._enough = enough
+        self._wake_at = enough
         self._slabs.wanted = True
-        if self._may_trickle:
+        if self._starved:
             self._resume()
         try:
             await self.arrival()
@@ -189,7 +189,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         self._pending = 0
         for chunk in chunks:
             self._slabs.drop(chunk.slab)
-        self._slabs.settle()
+        self._slabs.release_unused()
 
     # -- receiving, by the event loop
 
@@ -211,20 +211,20 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         """Parse what came, and let go of memory that nothing came for."""
         self.heard = self._loop.time()
         if self._zero_copy:
-            self._came_zero_copy(nbytes)
+            self._received_in_place(nbytes)
         else:
-            self._came(len(self._kept) + nbytes)
+            self._parse_incoming(len(self._kept) + nbytes)
         self._spent += nbytes
-        self._settle()
+        self._after_receiving()
         self._rest_if_spent()
 
-    def _came(self, size: int) -> None:
+    def _parse_incoming(self, size: int) -> None:
         """So many bytes of frames stand in the incoming buffer."""
         data = self._buffers.incoming[:size]
         at = self._advance(data, 0, size)
         self._keep(bytes(data[at:]), 0)
 
-    def _came_zero_copy(self, size: int) -> None:
+    def _received_in_place(self, size: int) -> None:
         """So many bytes of a large frame stand where they belong."""
         frame = self._frame
         assert frame is not None
@@ -235,16 +235,16 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         if not self._left:
             self._complete()
 
-    def _settle(self) -> None:
-        """Something was received: does the socket need memory, or the handler to know?"""
-        if self._slabs.settle() and not self._slabs.may_grow:
+    def _after_receiving(self) -> None:
+        """Pause if there is no more memory; wake the handler if there are enough bytes."""
+        if self._slabs.release_unused() and not self._slabs.may_grow:
             self._pause()
-        if self._pending >= self._enough:
+        if self._pending >= self._wake_at:
             self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `Receiver`; the slab that is being filled is given back."""
-        self._slabs.leave()
+        self._slabs.close()
         self._buffers.leave(self._resume)
         super().connection_lost(exc)
 
@@ -258,8 +258,8 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             stop = min(stop, start + (self._slabs.reserve() or self._slabs.reserve_fallback()))
         at = self._advance(memoryview(data), start, stop) if stop > start else start
         self._keep(data, at, behind=stop < len(data))
-        self._settle()
-        if self._behind and at == start:  # there is no memory for as much as the rest of a header
+        self._after_receiving()
+        if self._deferred and at == start:  # there is no memory for as much as the rest of a header
             self._pause()
 
     def _pause(self) -> None:
@@ -272,16 +272,16 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     def _resume(self) -> bool:
         if not self._paused or self._ahead > AHEAD or (self._stopped and not self._discarding):
             return False
-        if not (self._discarding or self._slabs.may_grow or self._may_trickle):
+        if not (self._discarding or self._slabs.may_grow or self._starved):
             self._buffers.wait(self._resume)
             return False
         self._buffers.leave(self._resume)
         return super()._resume()
 
     @property
-    def _may_trickle(self) -> bool:
-        """Whether the handler would stand still because of others who do not give memory back."""
-        return self._buffers.stuck and self._slabs.wanted and not self._pending
+    def _starved(self) -> bool:
+        """Whether the handler waits for bytes, and no slab can be had because others release none."""
+        return self._buffers.exhausted and self._slabs.wanted and not self._pending
 
     # -- frames
 

@@ -1,4 +1,4 @@
-"""Glue: the routes of HTTP, and one socket, where connection, protocol and store meet."""
+"""The upload handler: its HTTP routes and its sockets."""
 
 import asyncio
 import email.utils
@@ -38,7 +38,7 @@ class Upload(Handler[UploadOptions]):
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
     exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
-    outlives = True  # what has arrived is stored, whatever becomes of the socket
+    outlives = True  # bytes that have arrived are written even if the socket is lost
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
         super().__init__(name, path, options, registry)

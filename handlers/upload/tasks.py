@@ -1,4 +1,4 @@
-"""Work that goes on to its end, whatever becomes of who asked for it, and is supervised."""
+"""Detached tasks: they run to their end even if the caller is cancelled, and are supervised."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,9 +11,9 @@ _T = TypeVar("_T")
 
 
 def begin(name: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-    """Begin the work as a task of its own. Failure and OSError are answers to whoever waits for it, if anybody does.
+    """Begin the work as a task of its own. Failure and OSError are raised to a caller that awaits it.
 
-    Whatever else it raises is a fault of ours: it is logged with its traceback and counted under `name`, and who waits
+    Any other exception is a fault of ours: it is logged with its traceback and counted under `name`, and the caller
     gets Failure `internal_error`.
     """
     task = asyncio.create_task(_supervise(name, work))
@@ -40,6 +40,6 @@ async def _supervise(name: str, work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Where nobody waits any more, asyncio would call the exception a fault."""
+    """Mark the exception as retrieved: asyncio would log it where no caller awaits the task any more."""
     if not task.cancelled():
         task.exception()

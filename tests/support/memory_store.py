@@ -103,7 +103,7 @@ class MemoryPart:
         self._disk.parts[self._key] = Durable(self._promise, bytes(self._data), time.time())
         self.durable = len(self._data)
 
-    async def forget(self) -> None:
+    async def reset(self) -> None:
         """See the contract."""
         self._data.clear()
         self._save()
@@ -184,7 +184,7 @@ class MemoryStore:
         until = since + self._receipts_kept
         return Kept(receipt, until, promise) if until > time.time() else None
 
-    def forget(self, key: str) -> None:
+    def release(self, key: str) -> None:
         """See the contract."""
 
     async def taken(self, name: str) -> bool:

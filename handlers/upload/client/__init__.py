@@ -15,7 +15,7 @@ from jackfield.handlers.upload.client.creation import draw_token
 from jackfield.handlers.upload.client.failures import (
     Changed,
     DigestMismatch,
-    NoRoom,
+    NoSpace,
     Refused,
     Rejected,
     Superseded,
@@ -28,7 +28,7 @@ from jackfield.handlers.upload.client.many import upload_many
 from jackfield.handlers.upload.client.transfer import Progress, Receipt
 
 __all__ = [
-    "Changed", "DigestMismatch", "NoRoom", "Progress", "Receipt", "Refused", "Rejected", "Superseded", "TokenConflict",
+    "Changed", "DigestMismatch", "NoSpace", "Progress", "Receipt", "Refused", "Rejected", "Superseded", "TokenConflict",
     "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "upload", "upload_file", "upload_many",
     "upload_stream",
 ]  # fmt: skip

@@ -172,10 +172,10 @@ class _Upload:
         while True:
             try:
                 return await self._attempt()
-            except Lost as trouble:
-                self._found = self._found and not isinstance(trouble, Gone)
-                self._report(replace(self._last, note=f"{trouble.detail}; trying again"))
-                await self._deadline.back_off(trouble)
+            except Lost as lost:
+                self._found = self._found and not isinstance(lost, Gone)
+                self._report(replace(self._last, note=f"{lost.detail}; trying again"))
+                await self._deadline.back_off(lost)
 
     async def _attempt(self) -> Receipt:
         stored = None if self._found else await self._create()

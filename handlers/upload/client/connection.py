@@ -25,14 +25,14 @@ class Connection:
         return self._opened.close_code or 1006
 
     def message_size(self, liked: int, window: int) -> int:
-        """How many bytes a message had best have, where the service likes messages of `liked` bytes."""
+        """Bytes a message should have, where the service prefers `liked`."""
         return min(liked, window)
 
     async def receive(self) -> aiohttp.WSMessage:
         """Return the next message, ping and pong too; at the end one that says so."""
         return await self._opened.receive()
 
-    async def say(self, text: str) -> None:
+    async def send_text(self, text: str) -> None:
         """Send a text message. Raises ConnectionError, here as below, when there is no link any more."""
         await self._opened.send_str(text)
 
@@ -45,22 +45,22 @@ class Connection:
             raise write_timed_out(self._limit) from None
 
     async def send_file(self, data: bytes, *, begin: str, end: str) -> None:
-        """Send a whole file with the texts before and behind it; as `say` and `send`."""
-        await self.say(begin)
+        """Send a whole file with the texts before and behind it; as `send_text` and `send`."""
+        await self.send_text(begin)
         if data:
             await self.send(memoryview(data))
-        await self.say(end)
+        await self.send_text(end)
 
     async def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a ping."""
         await self._opened.ping()
 
     async def pong(self, data: bytes) -> None:
-        """Give one."""
+        """Answer a ping."""
         await self._opened.pong(data)
 
-    async def leave(self) -> None:
-        """Close politely, but never wait for a peer that takes nothing: then cut the connection."""
+    async def close(self) -> None:
+        """Do the closing handshake; cut the connection if the peer does not read."""
         sock = self._opened.get_extra_info("socket")
         try:
             async with asyncio.timeout(CLOSING):

@@ -1,4 +1,4 @@
-"""What an upload is asked for with: a name that can be stored, and a token that makes it safe to ask again."""
+"""A request to create an upload: its name, normalised, and its token, the idempotency key."""
 
 import secrets
 import unicodedata

@@ -54,13 +54,13 @@ class Deadline:
         """Seconds until it is given up; negative once it is over."""
         return self._since + self.limit - time.monotonic()
 
-    async def back_off(self, trouble: Lost) -> None:
+    async def back_off(self, lost: Lost) -> None:
         """Wait before the next attempt, but not past the deadline: the last attempt is made right there.
 
         Raises `Unreachable` when there was no progress for `limit` seconds.
         """
         if self.left <= 0:
-            raise Unreachable("unreachable", f"{trouble.detail}; gave up after {self.limit:g} s without progress")
+            raise Unreachable("unreachable", f"{lost.detail}; gave up after {self.limit:g} s without progress")
         jitter = random.uniform(0, min(_LONGEST, _FIRST * 2**self._failures))  # noqa: S311 - no secret
         self._failures += 1
-        await asyncio.sleep(max(0, min((trouble.retry_after or 0) + jitter, self.left)))
+        await asyncio.sleep(max(0, min((lost.retry_after or 0) + jitter, self.left)))

@@ -1,4 +1,4 @@
-"""What can go wrong with an upload, sorted by what one can do about it.
+"""The errors of an upload, by what a caller can do about them.
 
 Only an `UploadError` is raised to the caller. `Lost` and `Gone` stay inside: another attempt may heal them.
 """
@@ -6,10 +6,10 @@ Only an `UploadError` is raised to the caller. `Lost` and `Gone` stay inside: an
 from jackfield.handlers.upload.wire.messages import Error
 
 # Close codes that blame what we sent: sending it again would change nothing (RFC 6455, 7.4.1).
-_OUR_FAULT = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-_OURS = 4000  # the protocol's own close codes are 4000 + the HTTP status that says the same
-_LASTING = frozenset({"not_permitted", "read_only", "no_folder"})  # words of the disk that no retry changes
-_NO_ROOM = frozenset({"no_space", "too_large", "over_quota", "quota_exceeded"})
+_CLIENT_FAULTS = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
+_PROTOCOL = 4000  # the protocol's own close codes are 4000 + the HTTP status that says the same
+_PERMANENT = frozenset({"not_permitted", "read_only", "no_folder"})  # words of the disk that no retry changes
+_NO_SPACE = frozenset({"no_space", "too_large", "over_quota", "quota_exceeded"})
 
 
 class UploadError(Exception):
@@ -24,7 +24,7 @@ class UploadError(Exception):
 
 
 class Refused(UploadError):
-    """The service wants other credentials, or none of us (401, 403)."""
+    """The service refuses the caller (401, 403)."""
 
     resumable = True
 
@@ -37,12 +37,12 @@ class TokenConflict(Rejected):
     """The token belongs to another upload: of another name or size, or stored with other bytes."""
 
 
-class NoRoom(UploadError):
+class NoSpace(UploadError):
     """Too large for the service, or its disk or a quota is full (413, 507)."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, detail)
-        self.resumable = code != "too_large"  # what was written is kept, and room can be made
+        self.resumable = code != "too_large"  # what was written is kept, and space can be freed
 
 
 class Superseded(UploadError):
@@ -94,10 +94,10 @@ def from_answer(status: int, code: str, detail: str, retry_after: float | None =
     """
     if code == "token_conflict":
         return TokenConflict(code, detail)
-    if code in _LASTING:
+    if code in _PERMANENT:
         return Rejected(code, detail)
-    if code in _NO_ROOM:
-        return NoRoom(code, detail)
+    if code in _NO_SPACE:
+        return NoSpace(code, detail)
     return _by_status(status, code, detail, retry_after)
 
 
@@ -108,11 +108,11 @@ def _by_status(status: int, code: str, detail: str, retry_after: float | None) -
         case 404:
             return Gone(detail)
         case 413:
-            return NoRoom(code or "too_large", detail)
+            return NoSpace(code or "too_large", detail)
         case 422:
             return DigestMismatch(code or "digest_mismatch", detail)
         case 507:
-            return NoRoom(code or "no_space", detail)
+            return NoSpace(code or "no_space", detail)
         case 408 | 425 | 429 | 500 | 502 | 503 | 504:
             return Lost(detail, retry_after)
     return Rejected(code or "rejected", detail)
@@ -120,9 +120,9 @@ def _by_status(status: int, code: str, detail: str, retry_after: float | None) -
 
 def from_close(number: int, code: str, detail: str) -> Exception:
     """What the end of a socket means: its close code, and the word of the error before it, if any."""
-    if number < _OURS:
-        return Rejected("not_understood", detail) if number in _OUR_FAULT else Lost(detail)
-    status = number - _OURS
+    if number < _PROTOCOL:
+        return Rejected("not_understood", detail) if number in _CLIENT_FAULTS else Lost(detail)
+    status = number - _PROTOCOL
     if status == 404:  # not merely unknown: somebody cancelled it while it was sent
         return Rejected(code or "cancelled", detail)
     if status == 409 and code in ("", "superseded"):
@@ -132,4 +132,4 @@ def from_close(number: int, code: str, detail: str) -> Exception:
 
 def from_error(error: Error) -> Exception:
     """What an error message of the service means to an upload."""
-    return from_close(_OURS + error.status, error.code, error.detail)
+    return from_close(_PROTOCOL + error.status, error.code, error.detail)

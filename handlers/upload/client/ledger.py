@@ -1,7 +1,7 @@
-"""Who has which file: every one that was asked for is in one place, from when it is taken until its outcome is told.
+"""Accounts for every file of a batch: each is in one place, from when it is taken until its outcome is reported.
 
-    taken ── read in a worker thread ──> queued ── sent on a socket ──> sent ── answered ──> settled
-                       └── cannot be read ──> settled      ^─── socket lost ───┘
+    taken ── read in a worker thread ──> queued ── sent on a socket ──> sent ── answered ──> finished
+                       └── cannot be read ──> finished    ^──── socket lost ────┘
 
 Nothing of this lives in a local variable while somebody waits: a cancelled wait loses no file.
 """
@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from jackfield.handlers.upload.client.creation import creation
-from jackfield.handlers.upload.client.failures import Changed, NoRoom, UploadError
+from jackfield.handlers.upload.client.failures import Changed, NoSpace, UploadError
 from jackfield.handlers.upload.client.source import fingerprint, open_regular
 from jackfield.handlers.upload.client.transfer import Receipt
 from jackfield.handlers.upload.wire.messages import Creation
@@ -33,12 +33,12 @@ Done = Callable[[str, Receipt | UploadError | OSError], None]
 
 @dataclass(slots=True)
 class Item:
-    """One file. `asked` and `data` are set once it is read, or `trouble` where it could not be."""
+    """One file. `asked` and `data` are set once it is read, or `error` where it could not be."""
 
     path: str
     asked: Creation | None = None
     data: bytes = b""
-    trouble: UploadError | OSError | None = None
+    error: UploadError | OSError | None = None
     drawn: bool = True  # its token is this call's own: no later call can go on with it
     times_sent: int = 0
     open: str | None = None  # the token in the service's `ready`: it has such an upload
@@ -65,12 +65,12 @@ class Ledger:
         self.bytes_sent = 0  # of those
         self.abandoned: deque[str] = deque()  # tokens of uploads that are open, and will not be stored
         self.taken = 0
-        self.settled = 0
+        self.finished = 0
 
     @property
-    def unsettled(self) -> int:
+    def unfinished(self) -> int:
         """How many files were taken and have no outcome yet."""
-        return self.taken - self.settled
+        return self.taken - self.finished
 
     async def fill(self) -> None:
         """Have the next files read. When the wait is cancelled, the next call gets what this one asked for."""
@@ -95,10 +95,10 @@ class Ledger:
         """What could be read is queued, the rest has its outcome."""
         while self._batch:
             item = self._batch.popleft()
-            if item.trouble is None:
+            if item.error is None:
                 self.queued.append(item)
             else:
-                self._settle(item, item.trouble)
+                self._finish(item, item.error)
 
     def send(self) -> Item:
         """From now on the service may have the first one that is queued."""
@@ -118,10 +118,10 @@ class Ledger:
         """The first one that was sent has its outcome."""
         item = self.sent.popleft()
         self.bytes_sent -= len(item.data)
-        self._settle(item, outcome)
+        self._finish(item, outcome)
 
-    def _settle(self, item: Item, outcome: Receipt | UploadError | OSError) -> None:
-        self.settled += 1
+    def _finish(self, item: Item, outcome: Receipt | UploadError | OSError) -> None:
+        self.finished += 1
         self._done(item.path, outcome)
 
     async def close(self) -> list[str]:
@@ -141,16 +141,16 @@ def _read(item: Item, name: str, token: str | None) -> None:
         digest = hashlib.sha256(item.data).hexdigest()
         item.asked = creation(name, token, size=len(item.data), sha256=digest)
     except (UploadError, OSError) as error:
-        item.trouble = error
+        item.error = error
     except ValueError as error:  # a path with a NUL, a token that is none
-        item.trouble = OSError(errno.EINVAL, str(error), item.path)
+        item.error = OSError(errno.EINVAL, str(error), item.path)
 
 
 def _content(path: Path) -> bytes:
     with open_regular(path) as file:
         before = fingerprint(file.fileno())
         if before[0] > SMALL:
-            raise NoRoom("too_large", f"{path} has {before[0]} bytes, and {SMALL} is the most that is sent this way")
+            raise NoSpace("too_large", f"{path} has {before[0]} bytes, and {SMALL} is the most that is sent this way")
         data = file.read(before[0] + 1) or b""
         if fingerprint(file.fileno()) != before or len(data) != before[0]:
             raise Changed("changed", f"{path} changed while it was read")

@@ -46,8 +46,8 @@ async def upload_many(
     service = Service(session, upload_path(url), connect, (connect_timeout, give_up))
     ledger = Ledger(files, done)
     await _Many(service, ledger, Deadline(give_up)).run()
-    if ledger.unsettled:
-        detail = f"{ledger.unsettled} of {ledger.taken} files have no outcome, which is a fault of this client"
+    if ledger.unfinished:
+        detail = f"{ledger.unfinished} of {ledger.taken} files have no outcome, which is a fault of this client"
         raise UploadError("unaccounted", detail)
 
 
@@ -72,14 +72,14 @@ class _Many:
         while True:
             try:
                 return await self._attempt()
-            except Lost as trouble:
+            except Lost as error:
                 self._ledger.lost()
-                await self._deadline.back_off(trouble)
+                await self._deadline.back_off(error)
 
     async def _attempt(self) -> None:
         async with self._service.socket_of_many() as socket:
             listener = Listener(socket, self._deadline)
-            await beside(self._send(socket), self._hear(listener), listener.watch(), self._cancel())
+            await beside(self._send(socket), self._receive(listener), listener.watch(), self._cancel())
 
     # -- sending
 
@@ -99,7 +99,7 @@ class _Many:
             await self._change()
         item = self._ledger.send()
         assert item.asked is not None
-        with suppress(ConnectionError):  # why the socket ended is heard where it is read
+        with suppress(ConnectionError):  # the receiving side reports why the socket ended
             await socket.send_file(item.data, begin=print_create(item.asked), end=print_end())
 
     def _full(self, coming: int) -> bool:
@@ -129,9 +129,9 @@ class _Many:
         self._news.clear()
         await self._news.wait()
 
-    # -- hearing
+    # -- receiving
 
-    async def _hear(self, listener: Listener) -> None:
+    async def _receive(self, listener: Listener) -> None:
         while True:
             message = await listener.next()
             if self._ledger.sent:

@@ -1,4 +1,4 @@
-"""What is sent when it cannot be read twice: standard input, or any iterator of bytes."""
+"""A source that cannot be read twice: standard input, or any iterator of bytes."""
 
 import asyncio
 import hashlib
@@ -35,18 +35,18 @@ class Replay:
         self._coming: asyncio.Future[bool] | None = None  # outlives the attempt that asked for it
         self._held: deque[_Piece] = deque()
         self._given = 0  # so many of the held pieces have been given out
-        self._settled = 0  # all before this offset is durable
+        self._released = 0  # all before this offset is durable
         self._end = 0  # so many bytes have come
         self._hasher = hashlib.sha256()  # of them
 
     @property
     def full(self) -> bool:
         """See `Source`."""
-        return self._given == len(self._held) and self._end - self._settled >= _HELD
+        return self._given == len(self._held) and self._end - self._released >= _HELD
 
     async def seek(self, offset: int) -> str:
         """See `Source`. Raises Unrepeatable when the bytes from `offset` on are not held any more."""
-        if not self._settled <= offset <= self._end:
+        if not self._released <= offset <= self._end:
             raise Unrepeatable("unrepeatable", f"the service wants byte {offset} of a stream, which is not held")
         self._given = 0
         for piece in self._held:
@@ -71,13 +71,13 @@ class Replay:
     async def drain(self) -> str:
         """See `Source`."""
         while await self.read():
-            self.settle(self._end)
+            self.release(self._end)
         return self._hasher.hexdigest()
 
-    def settle(self, durable: int) -> None:
+    def release(self, durable: int) -> None:
         """See `Source`: forget what is durable."""
-        self._settled = max(self._settled, durable)
-        while self._given and self._held[0].end <= self._settled:
+        self._released = max(self._released, durable)
+        while self._given and self._held[0].end <= self._released:
             self._held.popleft()
             self._given -= 1
 

@@ -1,4 +1,4 @@
-"""The service as an upload sees it: its HTTP requests and its socket, with every fault sorted."""
+"""The service, for an upload: HTTP requests and sockets, with each fault translated into an error of `failures`."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from jackfield.handlers.upload.client.connection import CLOSING, Connect, Connec
 from jackfield.handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
 from jackfield.handlers.upload.wire.messages import Creation, Receipt, print_creation
 
-_FAREWELL = 2.0  # seconds in which the service may confirm that it drops an upload
+_CANCEL_LIMIT = 2.0  # seconds in which the service may confirm that it drops an upload
 
 
 class Found(NamedTuple):
@@ -54,7 +54,7 @@ class Service:
         """Create an upload, or find the one that this token has created already."""
         headers = {"Content-Type": "application/json"}
         asked = self._session.post(self.url, data=print_creation(creation), headers=headers, timeout=self._timeout)
-        with _sorted(self.url):
+        with _translated(self.url):
             async with asked as answer:
                 try:
                     await _accept(answer)
@@ -64,8 +64,8 @@ class Service:
 
     async def cancel(self, token: str) -> None:
         """Ask the service to drop what it has of an upload; if it cannot be asked, that expires by itself."""
-        with suppress(Lost, UploadError, TimeoutError), _sorted(self.url):
-            async with asyncio.timeout(_FAREWELL):
+        with suppress(Lost, UploadError, TimeoutError), _translated(self.url):
+            async with asyncio.timeout(_CANCEL_LIMIT):
                 async with self._session.delete(self.url / token, timeout=self._timeout):
                     pass
 
@@ -86,7 +86,7 @@ class Service:
 
     @asynccontextmanager
     async def _opened(self, url: URL) -> AsyncIterator[Connection]:
-        with _sorted(self.url):
+        with _translated(self.url):
             async with asyncio.timeout(self._to_connect):
                 opened = await self._session.ws_connect(
                     url,
@@ -99,7 +99,7 @@ class Service:
         try:
             yield found
         finally:
-            await found.leave()
+            await found.close()
 
     def _no_uploads(self, gone: Gone) -> Rejected:
         return Rejected("not_found", f"no uploads at {self.url.with_user(None)}: {gone.detail}")
@@ -135,8 +135,8 @@ def _retry_after(value: str | None) -> float | None:
 
 
 @contextmanager
-def _sorted(url: URL) -> Iterator[None]:
-    """Turn what aiohttp and the system raise into what it means to an upload."""
+def _translated(url: URL) -> Iterator[None]:
+    """Translate exceptions of aiohttp and of the system into those of `failures`."""
     where = url.origin()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the service says on a socket, and what it means when it says nothing: the same for one upload and for many."""
+"""Receives the service's messages, and notices when it is silent; for sockets of one upload and of many."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from jackfield.handlers.upload.wire.messages import Ack, Error, Ready, Stored, p
 
 Result = TypeVar("Result")
 
-_SILENCE = 15.0  # seconds without a word, though asked for one, until the connection counts as dead
+_SILENCE = 15.0  # seconds without a frame, in spite of pings, until the connection counts as dead
 
 
 class Listener:
@@ -93,8 +93,8 @@ def _ended(number: int, reason: str | None) -> Exception:
 async def beside(main: Coroutine[Any, Any, Result], *work: Coroutine[Any, Any, None]) -> Result:
     """Run `main`, and `work` beside it for as long.
 
-    One fault ends all of it and is raised; where several came, one that says more than Lost. It is no TaskGroup,
-    which cancels whoever waits for it: a fault could not be told from a caller who is cancelled at the same moment.
+    One fault ends all of it and is raised; where several came, one that says more than Lost. It is no TaskGroup:
+    that cancels the caller, so that a fault could not be told from a caller that is cancelled at the same moment.
     """
     tasks: list[asyncio.Task[Any]] = [asyncio.create_task(each) for each in (main, *work)]
     try:

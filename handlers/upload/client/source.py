@@ -1,4 +1,4 @@
-"""What is sent: a file, read and digested in a worker thread ahead of the sending."""
+"""A file as a source: read and digested in a worker thread, ahead of the sending."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ _MARKS = 512  # states of the digest to keep, one a piece: a service that lost u
 
 
 class Source(Protocol):
-    """Bytes in order, that can be taken back to where the service wants them from."""
+    """Bytes in order; `seek` goes back to where the service wants them from."""
 
     @property
     def size(self) -> int | None:
@@ -41,11 +41,11 @@ class Source(Protocol):
     async def drain(self) -> str:
         """Go to the end without sending anything, and return the SHA-256 of everything."""
 
-    def settle(self, durable: int) -> None:
+    def release(self, durable: int) -> None:
         """The service never wants a byte before `durable` again."""
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
 
 class File:
@@ -81,7 +81,7 @@ class File:
 
     async def seek(self, offset: int) -> str:
         """See `Source`. Reads what no kept state of the digest covers; the file ends at `size`."""
-        await self._settled()
+        await self._thread_idle()
         while self._marks and self._marks[-1][0] > offset:
             self._marks.pop()
         self._offset, hasher = self._marks[-1] if self._marks else (0, hashlib.sha256())
@@ -107,12 +107,12 @@ class File:
         await self.seek(self.size)
         return await self.digest()
 
-    def settle(self, durable: int) -> None:
+    def release(self, durable: int) -> None:
         """See `Source`. A file can be read again from anywhere."""
 
     async def close(self) -> None:
         """Close the file, once no thread reads it any more."""
-        await self._settled()
+        await self._thread_idle()
         self._thread.shutdown()
         self._file.close()
 
@@ -124,18 +124,18 @@ class File:
         self._ahead.append(piece)
 
     async def _produced(self) -> memoryview:
-        """Wait for the thread. Whoever stops waiting does not stop it: see `_settled`."""
+        """Wait for the thread. Cancelling the wait does not stop it: see `_thread_idle`."""
         piece = await asyncio.shield(self._ahead[0])
         self._ahead.popleft()
         return piece
 
-    async def _settled(self) -> None:
+    async def _thread_idle(self) -> None:
         """Wait until the thread rests: what it reads moves the offset and the digest."""
         while self._ahead:
             await asyncio.wait(self._ahead)
             piece = self._ahead.popleft()
             if not piece.cancelled():
-                piece.exception()  # whoever reads that piece again meets its trouble again
+                piece.exception()  # reading that piece again raises the same error
 
     def _produce(self, buffer: memoryview, until: int) -> memoryview:
         """Read and digest the next piece into `buffer`. In the worker thread, one at a time."""

@@ -1,4 +1,4 @@
-"""One socket of one upload: from the service's first word to the receipt, or to the end of the socket."""
+"""One socket of one upload: from `ready` to the receipt, or to the end of the socket."""
 
 import asyncio
 from collections.abc import Callable
@@ -89,7 +89,7 @@ class Transfer:
         self._window = self._wanted_window or ready.window or 1
         self._message_size = self._socket.message_size(ready.message_size or 1, self._window)
         if not await self._fits(ready, anew):
-            await self._socket.say(messages.print_restart())
+            await self._socket.send_text(messages.print_restart())
             again = await self._next(Ready)
             assert isinstance(again, Ready)
             ready = again
@@ -128,7 +128,7 @@ class Transfer:
         if (ack.offset, ack.durable) != (self._acked, self._durable):
             self._moved.set()
         self._acked, self._durable = ack.offset, ack.durable
-        self._source.settle(ack.durable)
+        self._source.release(ack.durable)
         self._deadline.reached(ack.offset)
         self._report(Progress(ack.offset, ack.durable, self._source.size))
 
@@ -139,7 +139,7 @@ class Transfer:
                 await self._put(piece[start : start + self._message_size])
         digest = await self._source.digest()
         with suppress(ConnectionError):
-            await self._socket.say(messages.print_end(digest))
+            await self._socket.send_text(messages.print_end(digest))
         with self._deadline.paused():  # as long as pings are answered, the receipt may take its time
             await asyncio.Event().wait()
 
@@ -153,7 +153,7 @@ class Transfer:
         while self._sent + len(message) > self._acked + self._window:
             await self._moves()
         self._sent += len(message)
-        with suppress(ConnectionError):  # why the socket ended is heard where it is read
+        with suppress(ConnectionError):  # the receiving side reports why the socket ended
             await self._socket.send(message)
 
     async def _moves(self) -> None:

@@ -1,4 +1,4 @@
-"""All files of one command: each is here from when it is found until its outcome is said."""
+"""The files of one command: each is here from when it is found until its outcome is reported."""
 
 import asyncio
 from collections import deque

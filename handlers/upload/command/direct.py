@@ -1,8 +1,8 @@
-"""How the command's bytes go out: past aiohttp, by a descriptor of our own.
+"""Sending past aiohttp, by a descriptor of our own.
 
 aiohttp and asyncio copy what they send three times, at 1.4 CPU seconds a GiB; this copies it once, when it is
-masked, and takes 0.3. It is the command's and not the library's, because it shares a socket with aiohttp behind its
-back.
+masked, and takes 0.3. It is the command's and not the library's, because it shares a socket with aiohttp without
+aiohttp's knowledge.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Direct(Connection):
         """See `Connection`. Longer ones than most clients' are easier on both sides."""
         return min(max(liked, window // _SHARE), window, LONGEST)
 
-    async def say(self, text: str) -> None:
+    async def send_text(self, text: str) -> None:
         """See `Connection`."""
         await self._out(frame(TEXT, text.encode()))
 
@@ -76,7 +76,7 @@ class Direct(Connection):
         await self._out(frame(PING, b""))
 
     async def pong(self, data: bytes) -> None:
-        """See `Connection`. Nobody waits until it is its turn: who hears has to go on hearing."""
+        """See `Connection`. Does not wait for its turn to send: the caller has to go on receiving."""
         self._owed = frame(PONG, data)
         if self._answering is None or self._answering.done():
             self._answering = asyncio.create_task(self._answer())
@@ -87,13 +87,13 @@ class Direct(Connection):
                 self._owed = b""
                 await self._out(owed)
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """See `Connection`."""
         try:
             if self._answering is not None:
                 self._answering.cancel()
                 await asyncio.wait({self._answering})
-            await super().leave()
+            await super().close()
         finally:
             self._sock.close()
 

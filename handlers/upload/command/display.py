@@ -1,4 +1,4 @@
-"""What the person at the terminal sees. Results go to standard output, all else to standard error."""
+"""Output for a person or a script. Results go to standard output, all else to standard error."""
 
 import json
 import os

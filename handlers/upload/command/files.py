@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was asked for, and cannot be sent. It is never left out in silence."""
+    """Something that was asked for, and cannot be sent. It is always reported."""
 
     file: str
     reason: str
@@ -46,7 +46,7 @@ def find(files: Iterable[str], *, recursive: bool, name: str | None) -> Iterator
     """Go through the arguments, and through folders where that is wished. Each file comes once.
 
     A folder's files are named from the folder's own name on, which `name` replaces. The disk is read on the way:
-    this is for a worker thread. Trouble with one file is a Problem, and the others come all the same.
+    this is for a worker thread. An error of one file is a Problem, and the others come all the same.
     """
     for file in dict.fromkeys(files):
         own = os.path.basename(os.path.abspath(file)) if name is None else name

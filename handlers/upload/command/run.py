@@ -1,4 +1,4 @@
-"""All the files of one command: several at once, each with its own end, and one exit status for all."""
+"""Sends the files of one command: several at once, each with its own outcome, and one exit status for all."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ import aiohttp
 from jackfield.handlers.upload.client import (
     Changed,
     DigestMismatch,
-    NoRoom,
+    NoSpace,
     Receipt,
     Refused,
     TokenConflict,
@@ -37,7 +37,7 @@ _STATUS: dict[type[UploadError], int] = {
     Refused: 3,
     DigestMismatch: 5,
     Changed: 5,
-    NoRoom: 6,
+    NoSpace: 6,
     Unreachable: 75,
 }
 _ENDS_ALL = (Refused, Unreachable)  # no other file would fare better
@@ -260,7 +260,7 @@ class Command:
 
 
 def _hint(error: UploadError) -> str:
-    return "; run it again to go on" if error.resumable and isinstance(error, NoRoom | Unreachable) else ""
+    return "; run it again to go on" if error.resumable and isinstance(error, NoSpace | Unreachable) else ""
 
 
 def _digest(file: str) -> str:

@@ -1,7 +1,7 @@
-"""What the command keeps between two runs: a secret, from which it derives the tokens of uploads.
+"""The state that the command keeps between runs: a secret, from which it derives the tokens of uploads.
 
-So a run knows again what an earlier one has sent, without a list of it: the same service, name, size and time give the
-same token, and the service says what it has under that. Of a large file the token is remembered until its receipt, to
+The same service, name, size and time give the same token, so that the service can tell what an earlier run has stored,
+and the command needs no list of it. Of a large file the token is remembered until its receipt, to
 drop what was sent of it when the file has changed since.
 """
 

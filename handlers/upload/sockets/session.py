@@ -1,4 +1,4 @@
-"""One upload held by one socket, from the taking over to the letting go."""
+"""One upload held by one socket, from the take-over to its release."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ class Session:
                 batch.release()
 
     def _begin(self, batch: Batch, size: int) -> None:
-        """Its own task: whatever becomes of the socket, memory that is being written is not given back."""
+        """Write in a detached task: its memory is released only when it is written, even if the socket ends."""
         self._writing.add(tasks.begin("upload.write", self._write(batch, size)))
 
     async def _write(self, batch: Batch, size: int) -> None:
@@ -147,7 +147,7 @@ class Session:
             await self._fewer.wait()
 
     def finish(self, sha256: str | None) -> "asyncio.Task[Receipt]":
-        """Verify and store, whatever becomes of the socket."""
+        """Verify and store, even if the socket ends meanwhile."""
         promised = self.upload.promise.sha256
         return self.upload.finish(self, [digest for digest in (promised, sha256) if digest is not None])
 
@@ -174,7 +174,7 @@ class Session:
     def stored(self) -> None:
         """It has its receipt, so that there is nothing to wait for."""
         self._drained.set()
-        self.upload.let_go(self)
+        self.upload.detach(self)
 
     def _report(self, failure: BaseException | None) -> None:
         upload = self.upload

@@ -1,1 +1,1 @@
-"""Where the bytes are: staged, made durable, published under their final names."""
+"""The store: bytes are staged, made durable, and published under their final names."""

@@ -1,4 +1,4 @@
-"""What a store owes to uploads: the contract, with the duties written where the methods are.
+"""The contract of a store; each method says what an implementation must do.
 
 A store keeps *parts* (the bytes of open uploads, under a key that is the hash of the token) and
 *receipts*. The local directory is one; whatever passes `tests/test_upload_store.py` is another.
@@ -43,7 +43,7 @@ class Part(Protocol):
 
     @property
     def durable(self) -> int:
-        """Bytes that a crash of the machine cannot lose; never more than `offset`, never falling but by `forget`."""
+        """Bytes that a crash of the machine cannot lose; never more than `offset`, never falling but by `reset`."""
 
     async def attach(self) -> str | None:
         """Be ready to write. The digest of the bytes so far; None when there are none, or it is not known yet.
@@ -52,7 +52,7 @@ class Part(Protocol):
         """
 
     async def detach(self) -> None:
-        """Let go of what `attach` took; the bytes stay."""
+        """Release what `attach` took; the bytes stay."""
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """Append all `size` bytes.
@@ -62,13 +62,13 @@ class Part(Protocol):
         """
 
     async def sync(self) -> None:
-        """Make what is written now durable: the bytes first, then the word that they are (`durable`).
+        """Make what is written now durable: first the bytes, then the checkpoint (`durable`).
 
         Where it raises OSError nothing is trusted that was not durable before: a sync that succeeds
         after one that failed proves nothing, since the system drops the pages either way.
         """
 
-    async def forget(self) -> None:
+    async def reset(self) -> None:
         """Throw all bytes away: `offset` and `durable` are 0, also after a crash."""
 
     async def publish(self, expected: Sequence[str]) -> Receipt:
@@ -89,10 +89,10 @@ class Store(Protocol):
     """Where uploads are kept."""
 
     async def open(self) -> list[Found]:
-        """Take hold of the place, alone; finish or undo what a crash left; what is open. Raises CannotStart."""
+        """Lock the store, recover after a crash, return what is open. Raises CannotStart."""
 
     async def close(self) -> None:
-        """Let go of the place."""
+        """Release the lock."""
 
     async def create(self, key: str, promise: Promise) -> Part:
         """A new part, durable before this returns."""
@@ -106,8 +106,8 @@ class Store(Protocol):
     async def receipt(self, key: str) -> Kept | None:
         """The receipt that was given for this key, while it is kept."""
 
-    def forget(self, key: str) -> None:
-        """The upload is over, stored or removed; what might be left of it in the store is rubbish."""
+    def release(self, key: str) -> None:
+        """The upload is over, stored or removed: what is left of its part may be removed."""
 
     async def taken(self, name: str) -> bool:
         """Whether a new upload of this name could not be published under the policy, as things stand."""
@@ -116,4 +116,4 @@ class Store(Protocol):
         """Bytes that may still be written here."""
 
     async def sweep(self) -> None:
-        """Drop receipts that have been kept long enough, and what a crash or a stranger left behind."""
+        """Drop receipts that have been kept long enough, and files that nothing refers to."""

@@ -1,4 +1,4 @@
-"""The store on a local directory: takes hold of it, recovers what a crash left, and sweeps (see `store.Store`)."""
+"""The store on a local directory: locks it, recovers it after a crash, and sweeps it (see `contract.Store`)."""
 
 import contextlib
 import hashlib
@@ -40,7 +40,7 @@ interpreter's lock, and then the loop waits for it."""
 class DirectoryStore:
     """Files below `directory`, staged in its folder `.incoming`.
 
-    `receipts_kept` in seconds; `abandoned` is the age in seconds at which strange files in staging go. `observe` is
+    `receipts_kept` in seconds; `abandoned` is the age in seconds at which unknown files in staging go. `observe` is
     called with the seconds that each sync took.
     """
 
@@ -169,6 +169,6 @@ class DirectoryStore:
                     if kind == "receipts":
                         self._receipts.drop(key)
 
-    def forget(self, key: str) -> None:
+    def release(self, key: str) -> None:
         """See the contract."""
         self._open.discard(key)

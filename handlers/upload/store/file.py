@@ -1,4 +1,4 @@
-"""The file of a part: it digests what it writes, and notices when somebody else writes to it. Blocking calls."""
+"""The file of a part: it digests what it writes, and notices changes by others. Blocking calls."""
 
 import contextlib
 import errno
@@ -41,8 +41,8 @@ class DigestState:
 
     `digest` is of the first `hashed` bytes. It is replaced and never updated, so that who has taken it may
     use it in any thread: a copy of one that is being updated would wait until that is done. `stat_signature` tells
-    what the file looked like after our own last touch. `checkpoint` is what must be found when bytes that were
-    digested before are read again.
+    the file's state after our own last change. `checkpoint` is the digest that bytes must have
+    when they are read again.
     """
 
     digest: Any = field(default_factory=hashlib.sha256)
@@ -52,13 +52,13 @@ class DigestState:
     lock: threading.Lock = field(default_factory=threading.Lock)  # a batch is digested beside the looking
 
     def invalidate(self) -> None:
-        """Somebody may have written to the file: all is read again, and must be what it was."""
+        """The file may have been changed: all of it is read again, and must have the same digest."""
         with self.lock:
             if self.checkpoint is None or self.checkpoint.size <= self.hashed:
                 self.checkpoint = Checkpoint(self.hashed, self.digest.hexdigest()) if self.hashed else None
             self.digest, self.hashed = hashlib.sha256(), 0
 
-    def forget_from(self, size: int, checkpoint: Checkpoint | None) -> None:
+    def truncated(self, size: int, checkpoint: Checkpoint | None) -> None:
         """The file was cut to `size` bytes, of which `checkpoint` tells."""
         if self.hashed > size or (self.checkpoint is not None and self.checkpoint.size > size):
             self.digest, self.hashed = hashlib.sha256(), 0
@@ -85,14 +85,14 @@ class HashingFile(FileIO):
         self.offset = offset
         self.state = state
 
-    # -- whether it is ours alone
+    # -- changes by others
 
-    def look(self) -> None:
-        """Has anybody touched the file since we did? Raises Damaged where it is gone or shorter.
+    def check_changes(self) -> None:
+        """Look for changes that are not ours. Raises Damaged where the file is gone or shorter.
 
-        One fstat tells of a file that is changed, deleted or replaced. One that is moved away is found by `stay`.
+        One fstat shows a file that was changed, deleted or replaced. One that was moved away: see `check_name`.
         """
-        found = self._look()
+        found = self._stat()
         if found != self.state.stat_signature:
             if found[1] < self.offset:
                 raise Damaged("The part file is shorter than it was")
@@ -100,7 +100,7 @@ class HashingFile(FileIO):
                 self.state.invalidate()
             self.state.stat_signature = found
 
-    def stay(self) -> None:
+    def check_name(self) -> None:
         """Raises Damaged where the file does not stand under its name any more."""
         try:
             same = os.path.samestat(self._disk.lstat(self._path), self._disk.fstat(self.fileno()))
@@ -109,7 +109,7 @@ class HashingFile(FileIO):
         if not same:
             raise Damaged("The part file is not there any more")
 
-    def _look(self) -> tuple[int, int, int]:
+    def _stat(self) -> tuple[int, int, int]:
         found = self._disk.fstat(self.fileno())
         if not found.st_nlink:
             raise Damaged("The part file is not there any more")
@@ -122,7 +122,7 @@ class HashingFile(FileIO):
         when it is opened anew; until then it takes nothing more.
         """
         with self._failstop.step():
-            self.look()
+            self.check_changes()
             start = self.offset
             try:
                 self.offset = self._write(views)
@@ -131,7 +131,7 @@ class HashingFile(FileIO):
                     self._disk.truncate(self.fileno(), start)
                 raise
             finally:
-                self.state.stat_signature = self._look()
+                self.state.stat_signature = self._stat()
 
     def digest(self, views: Sequence[memoryview], start: int) -> Any:
         """The digest of all bytes to the end of these, which begin at `start`; None where some are still to be read."""
@@ -164,16 +164,16 @@ class HashingFile(FileIO):
         """How many bytes were written, past the cache where that is asked for and possible."""
         if direct and self._takes_direct:
             try:
-                self._go(direct=True)
+                self._set_direct(direct=True)
                 return self._disk.pwritev(self.fileno(), pieces, place)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self._takes_direct = False
-        self._go(direct=False)
+        self._set_direct(direct=False)
         return self._disk.pwritev(self.fileno(), pieces, place)
 
-    def _go(self, *, direct: bool) -> None:
+    def _set_direct(self, *, direct: bool) -> None:
         if direct != self._direct:
             self._disk.call(fcntl.fcntl, self.fileno(), fcntl.F_SETFL, FILE | (os.O_DIRECT if direct else 0))
             self._direct = direct
@@ -182,7 +182,7 @@ class HashingFile(FileIO):
         """Cut off what stands behind `offset`: a write that failed, or bytes that are not trusted any more."""
         if self._disk.fstat(self.fileno()).st_size > self.offset:
             self._disk.truncate(self.fileno(), self.offset)
-            self.state.stat_signature = self._look()
+            self.state.stat_signature = self._stat()
 
     # -- reading
 
@@ -190,7 +190,7 @@ class HashingFile(FileIO):
         """The digest of all bytes, reading those that were not digested when they were written."""
         state = self.state
         digest = state.digest.copy()
-        self._go(direct=False)
+        self._set_direct(direct=False)
         while state.hashed < self.offset:
             block = self._disk.pread(self.fileno(), self._next_read(), state.hashed)
             if not block:
@@ -211,7 +211,7 @@ class HashingFile(FileIO):
 
     def verify(self) -> str:
         """The digest of the whole file, which has `offset` bytes. Raises Damaged."""
-        self.look()
+        self.check_changes()
         self.trim()
         return self.catch_up()
 

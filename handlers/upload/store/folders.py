@@ -1,4 +1,4 @@
-"""The folders that final names stand in: opened part by part, made where they are missing. Blocking calls."""
+"""The folders of final names: opened part by part, made where they are missing. Blocking calls."""
 
 import contextlib
 import errno

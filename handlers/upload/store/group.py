@@ -1,4 +1,4 @@
-"""Publishing many small files with two syncs. Blocking calls; the order of the steps is the product here too."""
+"""Group commit: many small files are published with two syncs. Blocking calls; the order of the steps matters."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ class _File:
     def __init__(self, small: SmallFile) -> None:
         self.small = small
         self.fd = -1  # of its part, once there is one
-        self.named = False  # it has failed, and still has a final name, or may have
+        self.named = False  # it has failed, and may still have a final name
         self.part: os.stat_result | None = None  # set with `fd`
         self.result: Receipt | Exception = Receipt(small.name, len(small.data), small.sha256)  # so far
 
@@ -80,19 +80,19 @@ class Group:
         self._key = files[0].key
         self._journal = self._staging.group(self._key)
         self._system = -1  # open before the first byte is written: syncfs tells of what failed since then
-        self._intended: list[Member] = []  # what the journal says
+        self._journaled: list[Member] = []  # what is in the journal
 
     def prepare(self) -> None:
         """Steps 1 and 2."""
         self._together(self._open)
         self._each(self._stage)
-        self._together(self._intend)
+        self._together(self._write_journal)
 
     def finish(self) -> list[Receipt | Exception]:
         """Steps 3 to 5; what each file has come to."""
         with self._publisher.folders(sync=self._alone) as folders:
             self._each(lambda file: self._link(file, folders))
-            self._together(lambda: self._make_names_safe(folders))
+            self._together(lambda: self._sync_names(folders))
         self._together(self._conclude)
         self._clean()
         self.close()
@@ -109,7 +109,7 @@ class Group:
         return [file for file in self._files if isinstance(file.result, Receipt)]
 
     def _together(self, step: Callable[[], None]) -> None:
-        """Where it fails nothing is believed: every file of the group has failed, and no name stays."""
+        """A step for the whole group: if it fails, every file has failed, and each name is taken back."""
         files = self._alive()
         if not files:
             return
@@ -134,13 +134,13 @@ class Group:
             file.fd = self._disk.create(path, small.data, sync=self._alone)
         file.part = self._disk.fstat(file.fd)
 
-    def _intend(self) -> None:
-        self._intended = self._members()
+    def _write_journal(self) -> None:
+        self._journaled = self._members()
         try:
-            self._staging.write_group(self._journal, self._intended, sync=self._alone)
+            self._staging.write_group(self._journal, self._journaled, sync=self._alone)
         except FileExistsError:
             self._disk.unlink(self._journal)
-            self._staging.write_group(self._journal, self._intended, sync=self._alone)
+            self._staging.write_group(self._journal, self._journaled, sync=self._alone)
         if self._alone:
             self._disk.sync_folder(self._system)
         else:
@@ -155,13 +155,13 @@ class Group:
 
     def _link(self, file: _File, folders: Folders) -> None:
         small = file.small
-        name = self._publisher.give_name(small.key, file.fd, folders.of(small.name), small.name)
+        name = self._publisher.link_name(small.key, file.fd, folders.of(small.name), small.name)
         if name != small.name:
             file.result = Receipt(name, len(small.data), small.sha256)
 
-    def _make_names_safe(self, folders: Folders) -> None:
+    def _sync_names(self, folders: Folders) -> None:
         members = self._members()
-        if members != self._intended:
+        if members != self._journaled:
             # In one step, and durable before it: files that have their names must never be without their journal.
             self._staging.replace_group(self._journal, members)
         if self._alone:
@@ -198,7 +198,7 @@ class Group:
                     self._disk.unlink(self._staging.part(file.small.key))
 
     def close(self) -> None:
-        """Let go of the parts."""
+        """Close the descriptors."""
         descriptors = [self._system, *(file.fd for file in self._files)]
         self._system = -1
         for file in self._files:

@@ -44,12 +44,12 @@ class DirectoryPart:
         self._file: HashingFile | None = None
         self._writer: Any = None  # the same file, as aiofiles gives it
         self._unsynced = False  # a sync failed: what is not durable may be lost already
-        self._damaged = False  # somebody else has changed the file: none of it is trusted
-        self._named = False  # a publication failed: the file may stand under a final name that nobody was told of
+        self._damaged = False  # the file was changed by others: none of it is trusted
+        self._named = False  # a publication failed: the file may have a final name without a receipt
         self._turn = asyncio.Lock()  # for the manifest, and for opening and closing; held by one task at a time
         self.offset = manifest.durable
         self.durable = manifest.durable
-        self._begun = self.offset  # bytes that are written, or on their way to the disk
+        self._scheduled = self.offset  # bytes that are written, or on their way to the disk
         self._state = DigestState(checkpoint=manifest.checkpoint)
         self._digest: Any = None  # of the first `offset` bytes, where it is known
 
@@ -64,7 +64,7 @@ class DirectoryPart:
         except Damaged as damage:
             log.warning("upload.damaged", upload=self._key[:12], problem=damage.strerror, offset=self.offset)
             self._damaged = True
-            await self.forget()
+            await self.reset()
             return None
         except OSError as error:
             self._failstop.fail(error.errno or errno.EIO)
@@ -76,7 +76,7 @@ class DirectoryPart:
         await self._close()
         file = await self._threads.run(self._open_file)
         self._file, self._writer = file, wrap(file, executor=self._writing)
-        self._unsynced, self._begun = False, self.offset
+        self._unsynced, self._scheduled = False, self.offset
         self._failstop.reset()
 
     def _open_file(self) -> HashingFile:
@@ -92,17 +92,17 @@ class DirectoryPart:
         if not stat.S_ISREG(found.st_mode) or found.st_size < self.offset:
             raise Damaged("The part file is not what it was")
         if found.st_nlink > 1:  # under another name it is not ours to change
-            self._staging.renew_part(self._key, self.offset)
+            self._staging.replace_part(self._key, self.offset)
             self._state.invalidate()
             self._state.stat_signature = None
         file = HashingFile(self._disk, path, self.offset, self._state, self._failstop)
         try:
-            file.look()
+            file.check_changes()
             file.trim()
         except OSError:
             file.close()
             raise
-        self._state.forget_from(self.offset, self._manifest.checkpoint)
+        self._state.truncated(self.offset, self._manifest.checkpoint)
         return file
 
     async def _catch_up(self) -> str | None:
@@ -123,7 +123,7 @@ class DirectoryPart:
         if writer is not None:
             try:
                 await writer.close()  # behind the writes that are under way
-            except OSError:  # what is durable is so; of the rest nobody knows
+            except OSError:  # bytes that are durable stay so; the others may be lost
                 self._unsynced = True
         if self._damaged:
             self.offset = self.durable = 0
@@ -137,7 +137,7 @@ class DirectoryPart:
         self._failstop.check()
         file = self._file
         assert file is not None, "attach before write"
-        start, self._begun = self._begun, self._begun + size
+        start, self._scheduled = self._scheduled, self._scheduled + size
         digesting = asyncio.get_running_loop().run_in_executor(self._digesting, file.digest, views, start)
         try:
             with self._failstop.step():
@@ -170,7 +170,7 @@ class DirectoryPart:
         await self._save(replace(self._manifest, durable=offset, checkpoint=checkpoint, complete=None))
 
     def _distrust(self, error: OSError) -> None:
-        """What is not durable may be lost; and nothing is taken behind it."""
+        """Bytes that are not durable may be lost; no more are taken until `attach`."""
         if isinstance(error, Damaged):
             self._damaged = True
         else:
@@ -184,21 +184,21 @@ class DirectoryPart:
         self._manifest, self.durable = manifest, manifest.durable
 
     def _sync_file(self, file: HashingFile) -> None:
-        file.stay()
+        file.check_name()
         self._disk.fdatasync(file.fileno())
 
-    async def forget(self) -> None:
+    async def reset(self) -> None:
         """See the contract."""
-        await self._in_turn(self._forget)
+        await self._in_turn(self._reset)
 
-    async def _forget(self) -> None:
-        # The manifest says first that nothing is durable: a crash between the two leaves nothing half believed.
+    async def _reset(self) -> None:
+        # The manifest says so first: a crash between the two steps must not leave bytes trusted that are gone.
         self._damaged = True
         self._failstop.fail(errno.EIO)
         await self._save(replace(self._manifest, durable=0, checkpoint=None, complete=None))
         self.offset, self._digest, self._state = 0, None, DigestState()
         await self._close()
-        await self._threads.run(self._staging.renew_part, self._key, 0)
+        await self._threads.run(self._staging.replace_part, self._key, 0)
         self._damaged = self._unsynced = False
         await self._open()
 
@@ -234,7 +234,7 @@ class DirectoryPart:
             self._named = True
             # The manifest may say that the file is complete. It is not: more bytes may come.
             checkpoint = Checkpoint(self.offset, digest)
-            with suppress(OSError):  # then they are asked for again, and what failed before is what is told
+            with suppress(OSError):  # then they are asked for again; the first failure is reported
                 await self._save(replace(self._manifest, durable=self.offset, checkpoint=checkpoint, complete=None))
             raise
 
@@ -249,7 +249,7 @@ class DirectoryPart:
     # -- how it is run
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Nothing else that needs the turn runs beside it; and it runs to its end, whatever becomes of who asked."""
+        """Run `work` under the lock, and to its end even if the caller is cancelled."""
         return await asyncio.shield(tasks.begin("store.part", self._locked(work)))
 
     async def _locked(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

@@ -1,4 +1,4 @@
-"""From a verified part to a file under its final name: the order of these steps is the product. Blocking calls."""
+"""From a verified part to a file under its final name; the order of these steps matters. Blocking calls."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from jackfield.handlers.upload.wire.words import NAME_TAKEN
 Policy = Literal["rename", "reject", "replace"]
 
 _CHECKPOINT_MIN: Final = 16 * 1024 * 1024
-"""Bytes of a file whose digest is written down before it is published: reading it again would take long."""
+"""Bytes of a file from which on a checkpoint is written before publishing: to read it again would take long."""
 
 
 class NotSynced(OSError):
@@ -41,13 +41,13 @@ class Publisher:
         """The bytes are written and verified; make the file safe, and only then write its receipt.
 
         1. fsync the bytes: a name must never stand before them.
-        2. Write down (for a large file) that it is complete: a crash from here on is finished at start-up.
+        2. Write to the manifest (of a large file) that it is complete: from here on recovery finishes it.
         3. Make the folders of the name, each durable before the next.
-        4. Link the final name to the bytes. Linking cannot overwrite, and there is no check before it that
-           another could slip behind; the file is there whole, or it is not there.
+        4. Link the final name to the bytes. Linking cannot overwrite, so there is no race with another upload;
+           the file is there whole, or it is not there.
         5. fsync its folder, so that the name outlives a power cut.
         6. Write the receipt, durably. Now it may be sent, and asked for again.
-        7. Forget the part. Its bytes are the file's, so that only a second name goes.
+        7. Remove the part and its manifest. The bytes stay, under the final name.
 
         Raises Failure `name_taken` or `not_permitted`, NotSynced where step 1 fails, another OSError where a later
         one does; then nothing is visible, but where a file was replaced already, or the name could not be taken
@@ -63,7 +63,7 @@ class Publisher:
             complete = Manifest(manifest.promise, checkpoint.size, self.staging.now(), checkpoint, found.st_mtime_ns)
             self.staging.save(key, complete)
         with self.folders(sync=True) as folders:
-            given = self.give_name(key, fd, folders.of(name), name)
+            given = self.link_name(key, fd, folders.of(name), name)
             try:
                 folders.sync()
                 return self.conclude(key, Stored(Receipt(given, found.st_size, digest), manifest.promise))
@@ -101,7 +101,7 @@ class Publisher:
     def withdraw(self, key: str, name: str) -> None:
         """Take back what an earlier publication of this part has left, where it could not do so itself. Raises OSError.
 
-        Nobody was told of it; and more bytes may be written to the part, or it may be published once more.
+        No receipt was given; more bytes may be written to the part, or it may be published again.
         """
         with suppress(FileNotFoundError):
             part = self._disk.lstat(self.staging.part(key))
@@ -146,7 +146,7 @@ class Publisher:
             return False
         return self._policy == "reject" or stat.S_ISDIR(found.st_mode)
 
-    def give_name(self, key: str, fd: int, folder: int, name: str) -> str:
+    def link_name(self, key: str, fd: int, folder: int, name: str) -> str:
         """Link the part into the folder of its name: under it, or under the name it gets instead, which is returned.
 
         Nothing is synced. Raises Failure `name_taken` or `not_permitted`, or OSError.

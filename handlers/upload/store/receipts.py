@@ -1,4 +1,4 @@
-"""The receipts that are kept: most of them in a file of their own, those of small files many in one. Blocking calls."""
+"""The receipts that are kept: one to a file, or those of a whole group in one file. Blocking calls."""
 
 from collections.abc import Iterable
 from contextlib import suppress

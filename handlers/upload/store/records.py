@@ -1,7 +1,7 @@
-"""The small files of staging: what stands in them, and reading it back without believing too much. Pure.
+"""The records in staging (manifest, receipt, journal, clock): printed, parsed and strictly validated. Pure.
 
-A power cut, a failing disk or a stranger may have left anything there. Whatever is not exactly what we
-write is a ValueError: nothing in it is used, and above all no name that leads out of the directory.
+A power cut, a failing disk or another program may have left anything there. A record that is not exactly
+what we write is a ValueError: nothing of it is used, above all no name that leads out of the directory.
 """
 
 import re
@@ -25,8 +25,8 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
-def _sound(said: Promise) -> Promise:
-    """What a client may say: `wire.messages` checks what comes from the network, this what comes from the disk."""
+def _checked(said: Promise) -> Promise:
+    """The checks of `wire.messages`, for what comes from the disk."""
     try:
         check_name(said.name)
     except Failure as failure:
@@ -38,13 +38,13 @@ def _sound(said: Promise) -> Promise:
     return said
 
 
-def _sound_receipt(given: Receipt) -> Receipt:
-    _sound(Promise(given.name, given.size, given.sha256))
+def _checked_receipt(given: Receipt) -> Receipt:
+    _checked(Promise(given.name, given.size, given.sha256))
     return given
 
 
-_Promise = Annotated[Promise, AfterValidator(_sound)]
-_Receipt = Annotated[Receipt, AfterValidator(_sound_receipt)]
+_Promise = Annotated[Promise, AfterValidator(_checked)]
+_Receipt = Annotated[Receipt, AfterValidator(_checked_receipt)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def write_manifest(manifest: Manifest) -> bytes:
 
 
 def read_manifest(data: bytes) -> Manifest:
-    """Raises ValueError where it is rubbish."""
+    """Raises ValueError where it is invalid."""
     manifest = _MANIFEST.validate_json(data, strict=True)
     if manifest.promise.size is not None and manifest.durable > manifest.promise.size:
         raise ValueError("more bytes than were promised")
@@ -126,7 +126,7 @@ def write_stored(stored: Stored) -> bytes:
 
 
 def read_stored(data: bytes) -> Stored:
-    """Raises ValueError where it is rubbish."""
+    """Raises ValueError where it is invalid."""
     return _STORED.validate_json(data, strict=True)
 
 
@@ -151,7 +151,7 @@ def _member(line: bytes) -> Member:
 
 
 def read_clock(data: bytes, boot: str) -> float | None:
-    """When the machine was started, where that is said of this boot; None where it is not, or rubbish."""
+    """When the machine was started, where that is said of this boot; None where it is not, or is invalid."""
     try:
         clock = _CLOCK.validate_json(data, strict=True)
     except ValueError:

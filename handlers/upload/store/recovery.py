@@ -1,4 +1,4 @@
-"""What a start-up does with what a crash left in staging: finish it, cut it, or drop it. It never guesses."""
+"""Recovery at start-up: what a crash left in staging is finished, truncated, or dropped. It never guesses."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ _READ: Final = 1024 * 1024
 
 
 class Recovery:
-    """Reads the manifests and what groups have intended; blocking calls."""
+    """Reads the manifests, and the journals of groups; blocking calls."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._staging = publisher.staging
@@ -65,7 +65,7 @@ class Recovery:
             try:
                 name = self._name_of(member)
             except Failure as failure:
-                # Nobody was told that it is stored: it must not appear at some later start, when its name is free.
+                # No receipt was given: it must not appear at some later start, when its name is free.
                 log.warning("upload.failed", upload=key[:12], problem=repr(failure))
                 name = None
             if name is not None:
@@ -90,7 +90,7 @@ class Recovery:
         with self._staging.open_part(key) as fd, self._publisher.folders(sync=True) as folders:
             self._disk.fsync(fd)  # the crash may have come before it, and the name must never stand before the bytes
             name = self._publisher.published_as(intent.name, part)
-            return name or self._publisher.give_name(key, fd, folders.of(intent.name), intent.name)
+            return name or self._publisher.link_name(key, fd, folders.of(intent.name), intent.name)
 
     # -- uploads with a manifest
 
@@ -114,8 +114,8 @@ class Recovery:
                 self._conclude(key, manifest, part, name)
                 return None
             # Somebody has given it a name elsewhere: that file is not ours to change any more.
-            self._staging.renew_part(key, manifest.durable)
-        elif manifest.complete is not None and self._is_whole(key, manifest, part):
+            self._staging.replace_part(key, manifest.durable)
+        elif manifest.complete is not None and self._is_complete(key, manifest, part):
             return self._publish(key, manifest)
         if part.st_size > manifest.durable:
             self._disk.truncate(path, manifest.durable)
@@ -125,7 +125,7 @@ class Recovery:
         log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
         anew = replace(manifest, durable=0, checkpoint=None, complete=None)
         self._staging.save(key, anew)
-        self._staging.renew_part(key, 0)
+        self._staging.replace_part(key, 0)
         return anew
 
     def _conclude(self, key: str, manifest: Manifest, part: os.stat_result, name: str) -> None:
@@ -135,13 +135,13 @@ class Recovery:
         self._publisher.conclude(key, Stored(Receipt(name, part.st_size, digest), manifest.promise))
         log.info("upload.stored", upload=key[:12], name=name, recovered=True)
 
-    def _is_whole(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:
+    def _is_complete(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:
         """Whether the part is still what was written down to be whole; more bytes may have come since."""
         expected = manifest.proved(part.st_size)
         return expected is not None and self._digest(key, manifest, part) == expected
 
     def _publish(self, key: str, manifest: Manifest) -> Manifest | None:
-        """Whole and verified, and no name yet: give it one, as it would have been given."""
+        """Complete and verified, but without a name: publish it."""
         assert manifest.checkpoint is not None
         with self._staging.open_part(key) as fd:
             try:
@@ -153,7 +153,7 @@ class Recovery:
         return None
 
     def _digest(self, key: str, manifest: Manifest, part: os.stat_result) -> str:
-        """Of the part; read only where its own word for it cannot be taken."""
+        """The digest of the part: from the manifest if the file is unchanged since, else by reading it."""
         checkpoint = manifest.checkpoint
         if checkpoint is not None and (checkpoint.size, manifest.complete) == (part.st_size, part.st_mtime_ns):
             return checkpoint.sha256
@@ -164,7 +164,7 @@ class Recovery:
             self._disk.sync_folder(self._staging.directory / parent)
 
     def _drop(self, path: Path) -> None:
-        """Remove what a crash has left; what is no file is a stranger's."""
+        """Remove what a crash has left; anything but a file is not ours."""
         with contextlib.suppress(OSError):
             self._disk.unlink(path)
 
@@ -189,7 +189,7 @@ class Recovery:
 
 
 def _attempt(key: str, recover: Callable[[], _T]) -> _T | None:
-    """One upload's trouble is its own: it is left as it is, and the others are taken up."""
+    """An upload that cannot be recovered is logged and left as it is; the others are recovered."""
     try:
         return recover()
     except (Failure, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Small files that come many at a time: kept in memory, and published together (group commit).
+"""Small files: kept in memory, and published together (group commit).
 
 A small upload of its own costs six syncs, as a part, as a manifest and as a file. Ended in one go with
 others it costs a share of two: that is what makes thousands of small files a matter of seconds.
@@ -70,7 +70,7 @@ class Grouping:
         try:
             await self._prepare(group)
             results = await self._threads.run(group.finish)
-        except Exception as error:  # whatever it is, nobody may wait for ever
+        except Exception as error:  # every waiter must get an answer
             results = [error] * len(files)
         finally:
             group.close()
@@ -91,7 +91,7 @@ class Grouping:
 
 
 class OnDisk(Protocol):
-    """How a part leaves memory, and what it may leave on the disk where that fails."""
+    """What a small part needs of the store on disk."""
 
     async def create_with(self, key: str, promise: Promise, data: bytes) -> Part:
         """A part on disk with these bytes, all durable."""
@@ -111,7 +111,7 @@ class SmallPart:
         self._data = bytearray()
         self._part: Part | None = None  # on disk, from the moment that there is one
         self._failstop = FailStop()  # while it is in memory
-        self._litter = False  # an attempt to write it to the disk failed, and may have left something there
+        self._leftovers = False  # an attempt to write it to the disk may have left something there
         self._over = False
         self._attached = False
         self._lock = asyncio.Lock()
@@ -163,11 +163,11 @@ class SmallPart:
             part = await self._on_disk()
         await part.sync()
 
-    async def forget(self) -> None:
+    async def reset(self) -> None:
         """See the contract."""
         async with self._locked():
             if self._part is not None:
-                await self._part.forget()
+                await self._part.reset()
             else:
                 self._drop()
             self._failstop.reset()
@@ -184,9 +184,9 @@ class SmallPart:
         digest = hashlib.sha256(self._data).hexdigest()
         if any(digest != promised for promised in expected):
             raise Failure(DIGEST_MISMATCH, f"The bytes have the digest {digest}.")
-        await self._tidy()
+        await self._remove_leftovers()
         receipt = await self._grouping.publish(SmallFile(self._key, self._promise, bytes(self._data), digest))
-        self._litter, self._over = False, True
+        self._leftovers, self._over = False, True
         self._drop()
         return receipt
 
@@ -198,16 +198,16 @@ class SmallPart:
             if self._part is not None:
                 await self._part.remove()
             else:
-                await self._tidy()
+                await self._remove_leftovers()
 
-    async def _tidy(self) -> None:
-        """Remove what the attempt before has left, if there was one. From here on there may be something again."""
-        if self._litter:
+    async def _remove_leftovers(self) -> None:
+        """Remove what an earlier attempt has left on disk; the next one may leave something again."""
+        if self._leftovers:
             await self._store.discard(self._key, self._promise.name)
-        self._litter = not self._over
+        self._leftovers = not self._over
 
     async def _on_disk(self) -> Part:
-        """Be a part like others from here on; whatever becomes of who asked."""
+        """The part on disk; made now if there is none, even if the caller is cancelled."""
         if self._part is None:
             self._moving = tasks.begin("store.move", self._move())
             await asyncio.shield(self._moving)
@@ -215,16 +215,16 @@ class SmallPart:
         return self._part
 
     async def _move(self) -> None:
-        await self._tidy()
+        await self._remove_leftovers()
         self._part = await self._store.create_with(self._key, self._promise, bytes(self._data))
-        self._litter = False
+        self._leftovers = False
         self._drop()
         if self._attached:
             await self._part.attach()
 
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        """Alone, also beside a move whose asker was cancelled."""
+        """Hold the lock, after a move to the disk that may be under way."""
         async with self._lock:
             if self._moving is not None and not self._moving.done():
                 await asyncio.wait([self._moving])

@@ -1,4 +1,4 @@
-"""The staging folder: what lies in it, how it is taken hold of, its clock. Blocking calls.
+"""The staging folder: its files, its lock, its clock. Blocking calls.
 
     .incoming/lock             held with flock while a service runs; in it, JSON: when the machine was started
     .incoming/<key>.part       the bytes of an open upload
@@ -6,7 +6,7 @@
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
     .incoming/<key>.group      the journal of small files that are being published together: what their receipts will be
     .incoming/<key>.receipts   of such files once they are stored; under the key of the first of them
-    .incoming/<key>.link       a name in passing, while a file is replaced
+    .incoming/<key>.link       a temporary name, while a file is replaced
     .incoming/*.new            a file that is being written
 
 The key is the SHA-256 of the token: who can read the folder cannot use what lies in it.
@@ -117,7 +117,7 @@ class Staging:
                 raise CannotStart(problem) from error
 
     def _set_clock(self, lock: int) -> None:
-        """Take over when the machine was started from the run before, where it has not been started anew since."""
+        """Read from the lock file when the machine was started; if it was restarted since, write it anew."""
         boot = _BOOT.read_text(encoding="ascii").strip()
         started = records.read_clock(self.disk.pread(lock, records.LARGEST, 0), boot)
         if started is None:
@@ -179,7 +179,7 @@ class Staging:
         self.disk.replace_file(self.manifest(key), records.write_manifest(manifest))
 
     def load(self, key: str) -> Manifest:
-        """Read a manifest back. Raises OSError, or ValueError where it is rubbish."""
+        """Read a manifest back. Raises OSError, or ValueError where it is invalid."""
         return records.read_manifest(self.disk.read_file(self.manifest(key), records.LARGEST))
 
     def save_receipt(self, key: str, stored: Stored) -> None:
@@ -187,7 +187,7 @@ class Staging:
         self.disk.replace_file(self.receipt(key), records.write_stored(stored), mtime=self.now())
 
     def load_receipt(self, key: str) -> tuple[Stored, float] | None:
-        """The receipt and since when it is kept; None where there is none, or rubbish. Raises OSError."""
+        """The receipt and since when it is kept; None where there is none, or an invalid one. Raises OSError."""
         path = self.receipt(key)
         try:
             stored = records.read_stored(self.disk.read_file(path, records.LARGEST))
@@ -204,7 +204,7 @@ class Staging:
         self.disk.replace_file(path, records.write_group(members), mtime=self.now())
 
     def read_group(self, path: Path) -> Sequence[Member]:
-        """All that can be read of it: what is torn was never durable. Raises OSError."""
+        """Its valid lines: a torn one was never durable. Raises OSError."""
         try:
             return records.read_group(self.disk.read_file(path, records.LARGEST_GROUP))
         except ValueError:
@@ -225,11 +225,11 @@ class Staging:
         self.disk.sync_folder(self.folder)
 
     def remove(self, key: str) -> None:
-        """Throw an upload away: the manifest first, since bytes without one are nobody's."""
+        """Throw an upload away: the manifest first, since recovery drops a part without one."""
         for path in (self.manifest(key), self.link(key), self.part(key)):
             self.disk.unlink(path)
 
-    def renew_part(self, key: str, size: int) -> None:
+    def replace_part(self, key: str, size: int) -> None:
         """Put a file of its own in the place of the part, with its first `size` bytes, durable.
 
         For a part that must be changed and may not: its file has a name elsewhere, or cannot be trusted.

@@ -63,7 +63,7 @@ class Strand(Executor):
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """The threads of a store. `workers` wait for disks, so that one upload's sync holds up no other's."""
+    """The threads of a store. `workers` wait for disks, `writers` write, `digesters` hash."""
 
     workers: ThreadPoolExecutor
     writers: ThreadPoolExecutor

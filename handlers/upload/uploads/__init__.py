@@ -1,1 +1,1 @@
-"""Open uploads in memory: who holds them, the space they were promised, when they expire."""
+"""Open uploads in memory: their writers, reserved space, expiry."""

@@ -1,4 +1,4 @@
-"""Whether the disk answers: asked on a thread of its own, so that a disk that hangs takes no thread of the store."""
+"""Whether the disk answers: asked in a thread of its own, so that a hanging disk blocks no thread of the store."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""All open uploads: their tokens, the space they were promised, when they expire."""
+"""All open uploads: creation, limits, lookup by token, expiry."""
 
 import asyncio
 import hashlib
@@ -50,19 +50,19 @@ class Uploads:
         self._open: dict[str, OpenUpload] = {}  # also those that are being stored
         self._storing = 0  # uploads in `_open` that are ended: they do not count against `max_open`
         self._creating = 0  # uploads that are not in `_open` yet, and count
-        self._asked: dict[str, asyncio.Event] = {}  # keys that a creation is looking at; set when it is done
+        self._creations: dict[str, asyncio.Event] = {}  # by key: creations under way; set when done
         self._space = Space(store.free, self._promised)
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def open(self) -> None:
-        """Take up what the store has. Raises CannotStart."""
+        """Open the store, and load its open uploads. Raises CannotStart."""
         now = time.time()
         for found in await self._store.open():
             upload = self._add(found.key, found.promise, found.part)
             upload.last_byte = time.monotonic() - max(now - found.touched, 0)
-        free = await _answer(self._store.free())
+        free = await _from_store(self._store.free())
         if free < self._options.min_free:
             log.warning("space.low", free=free, min_free=self._options.min_free)
 
@@ -86,7 +86,7 @@ class Uploads:
             if token is None:
                 drawn = secrets.token_urlsafe(_BYTES_OF_TOKEN)
                 return drawn, await self._create(key_of(drawn), promise, lazily=lazily)
-            async with self._alone(key_of(token)) as key:
+            async with self._one_at_a_time(key_of(token)) as key:
                 known = await self._known(key)
                 if known is not None:
                     return token, self._repeat(key, known, promise)
@@ -96,15 +96,15 @@ class Uploads:
             raise
 
     @asynccontextmanager
-    async def _alone(self, key: str) -> AsyncIterator[str]:
-        """Creations with one token go one after the other: they are the same."""
-        while (other := self._asked.get(key)) is not None:
+    async def _one_at_a_time(self, key: str) -> AsyncIterator[str]:
+        """Creations with one token go one after the other."""
+        while (other := self._creations.get(key)) is not None:
             await other.wait()
-        done = self._asked[key] = asyncio.Event()
+        done = self._creations[key] = asyncio.Event()
         try:
             yield key
         finally:
-            del self._asked[key]
+            del self._creations[key]
             done.set()
 
     async def _known(self, key: str) -> OpenUpload | Kept | None:
@@ -117,10 +117,10 @@ class Uploads:
             else:
                 async with upload.lock:
                     pass
-        return await _answer(self._store.receipt(key))
+        return await _from_store(self._store.receipt(key))
 
     def _repeat(self, key: str, known: OpenUpload | Kept, promise: Promise) -> OpenUpload | Kept:
-        if _asked_for(known.promise) != _asked_for(promise):
+        if _promises(known.promise) != _promises(promise):
             raise Failure(TOKEN_CONFLICT, "An upload with this token has another name, size or digest.")
         state = "stored"
         if isinstance(known, OpenUpload):
@@ -135,14 +135,14 @@ class Uploads:
         if size > options.max_size:
             raise Failure(TOO_LARGE, f"An upload may have {options.max_size} bytes.")
         if not lazily:
-            if await _answer(self._store.taken(promise.name)):
+            if await _from_store(self._store.taken(promise.name)):
                 raise Failure(NAME_TAKEN, "The name is taken.")
             self._space.invalidate()
         if len(self._open) - self._storing + self._creating >= options.max_open:
             raise Failure(TOO_MANY_UPLOADS, f"{options.max_open} uploads are open.")
         self._creating += 1
         try:
-            await _answer(self._space.reserve(size, options.min_free))
+            await _from_store(self._space.reserve(size, options.min_free))
             try:
                 return await self._make(key, promise, lazily=lazily)
             finally:
@@ -154,7 +154,7 @@ class Uploads:
         if lazily:
             part: Part = self._store.create_lazily(key, promise)
         else:
-            part = await _answer(self._store.create(key, promise))
+            part = await _from_store(self._store.create(key, promise))
         upload = self._add(key, promise, part)
         self._metrics.results.labels("created").inc()
         fields = {"upload": upload.id, "name": promise.name, "size": promise.size, "plain": promise.plain}
@@ -187,7 +187,7 @@ class Uploads:
         if upload is not None and upload.receipt is None:
             if upload.gone is None and not self._expired(upload):
                 return upload
-        elif check_token(token) and (kept := await _answer(self._store.receipt(key))) is not None:
+        elif check_token(token) and (kept := await _from_store(self._store.receipt(key))) is not None:
             return kept
         raise Failure(UNKNOWN_UPLOAD, "There is no such upload; it may have expired.")
 
@@ -214,13 +214,13 @@ class Uploads:
         self._storing -= 1
         receipt = upload.receipt
         if receipt is not None:
-            self._let_go(upload)
+            self._drop(upload)
             log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
             self._metrics.results.labels("stored").inc()
 
-    def _let_go(self, upload: OpenUpload) -> None:
+    def _drop(self, upload: OpenUpload) -> None:
         self._open.pop(upload.key, None)
-        self._store.forget(upload.key)
+        self._store.release(upload.key)
 
     async def cancel(self, token: str) -> None:
         """Throw an upload away. Raises Failure `unknown_upload` or `already_stored`."""
@@ -250,7 +250,7 @@ class Uploads:
             except OSError as error:
                 raise failure_of(error) from error
             finally:
-                self._let_go(upload)
+                self._drop(upload)
             log.info("upload.failed", upload=upload.id, failure=why.kind.code)
 
     async def sweep(self) -> None:
@@ -268,16 +268,16 @@ class Uploads:
         await self._store.close()
 
 
-async def _answer(answer: Awaitable[_T]) -> _T:
-    """What the store says; where the disk fails, Failure."""
+async def _from_store(answer: Awaitable[_T]) -> _T:
+    """Await the store; an OSError becomes a Failure."""
     try:
         return await answer
     except OSError as error:
         raise failure_of(error) from error
 
 
-def _asked_for(promise: Promise) -> tuple[str, int | None, str | None]:
-    """What makes two creations the same."""
+def _promises(promise: Promise) -> tuple[str, int | None, str | None]:
+    """A creation repeated with the same token must repeat these."""
     return promise.name, promise.size, promise.sha256
 
 

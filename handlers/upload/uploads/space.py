@@ -1,4 +1,4 @@
-"""The free space of the disk that is not reserved for anybody."""
+"""Reservations of free disk space."""
 
 import asyncio
 import time
@@ -50,10 +50,10 @@ class Space:
         self._measured = -_VALID
 
     async def _measure(self) -> None:
-        owed = self._promised() + self._reserved
-        self._left, self._measured = await self._free() - owed, time.monotonic()
+        reserved = self._promised() + self._reserved
+        self._left, self._measured = await self._free() - reserved, time.monotonic()
 
     def release(self, size: int) -> None:
-        """These bytes need not be held back here any more."""
+        """End a reservation."""
         self._reserved -= size
         self._released.set()

@@ -1,4 +1,4 @@
-"""One open upload in memory: who may write to it, when it is made durable, how it is finished."""
+"""One open upload in memory: its one writer, its syncs, its finish."""
 
 import asyncio
 import time
@@ -32,10 +32,10 @@ class Writer(Protocol):
 
     @property
     def backpressured(self) -> bool:
-        """Whether its bytes wait in the network because others are read: then it is not the client that is idle."""
+        """Whether its socket is not read, for want of memory: then the client is not idle, but held back."""
 
     async def drained(self) -> None:
-        """Until it will not write any more."""
+        """Wait until it has nothing more to write."""
 
 
 class Owner(Protocol):
@@ -45,7 +45,7 @@ class Owner(Protocol):
         """It is ended by its client, and being stored."""
 
     def finish_failed(self, upload: "OpenUpload", failure: Failure) -> None:
-        """It could not be stored, and nobody waits to hear it."""
+        """It could not be stored, and no socket waits for the answer."""
 
     def finish_done(self, upload: "OpenUpload") -> None:
         """It is stored (`receipt` is set), or open again."""
@@ -89,10 +89,10 @@ class OpenUpload:
         """Whether it is being stored."""
         return self.finishing is not None and not self.finishing.done()
 
-    # -- holding it
+    # -- holding the upload
 
     async def hold(self, session: Writer) -> None:
-        """Take the upload over, at once. The session before writes what has arrived, is told, and is over.
+        """Take the upload over, at once. The session before it is ended, and writes what has arrived.
 
         Raises Failure when the upload is gone, or a still newer session has it.
         """
@@ -125,7 +125,7 @@ class OpenUpload:
             return None
         ended = self.ended
         left = None
-        if self.receipt is None and self.gone is None and not ended and await self._settle():
+        if self.receipt is None and self.gone is None and not ended and await self._sync_rest():
             left = (self.part.offset, self.part.durable)
         if self.session is not session:
             return None
@@ -136,7 +136,7 @@ class OpenUpload:
                     await self.part.detach()
         return left
 
-    def let_go(self, session: Writer) -> None:
+    def detach(self, session: Writer) -> None:
         """The session is over, and the upload is stored."""
         if self.session is session:
             self.session = self._writer = None
@@ -175,7 +175,7 @@ class OpenUpload:
         try:
             async with self.lock:
                 self._check(session)
-                if unpromised:  # nobody held it back for this upload: it must not take what others were promised
+                if unpromised:  # not reserved at creation: it must not take space that is reserved for others
                     await self._reserve(unpromised)
             try:
                 await self.part.write(views, size)
@@ -188,7 +188,7 @@ class OpenUpload:
         try:
             await self._space.reserve(size, self._options.min_free)
         except BaseException:
-            self._writer = None  # bytes that are under way behind these must not stand in their place
+            self._writer = None  # later bytes that are under way must not be written in the place of these
             raise
 
     def _sync_soon(self) -> None:
@@ -237,7 +237,7 @@ class OpenUpload:
         if self.session is not None:
             self.session.end(failure)
 
-    async def _settle(self) -> bool:
+    async def _sync_rest(self) -> bool:
         """Make durable all that has come. A disk that fails is only logged: nothing was promised of it."""
         if self._timer is not None:
             self._timer.cancel()
@@ -259,14 +259,14 @@ class OpenUpload:
 
     async def _reset(self) -> None:
         try:
-            await self.part.forget()
+            await self.part.reset()
         except OSError as error:
             raise failure_of(error) from error
         self._sync_mark, self.sha256 = 0, None
         self.last_byte = time.monotonic()  # it is begun anew, and so is its time; the store says the same
 
     def finish(self, session: Writer, expected: Sequence[str]) -> asyncio.Task[Receipt]:
-        """Verify and store, whatever becomes of the socket. Digests in `expected` must be that of the bytes."""
+        """Verify and store, even if the socket ends meanwhile. Each digest in `expected` must be that of the bytes."""
         self._owner.finish_begun(self)
         self.finishing = tasks.begin("upload.finish", self._finish(session, expected))
         return self.finishing

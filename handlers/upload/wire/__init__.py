@@ -1,1 +1,1 @@
-"""What is said about uploads, and the rules of the conversation. Pure: no I/O, no loop, no clock."""
+"""The upload protocol: messages, code words, names, state machines. Pure: no I/O, no loop, no clock."""

@@ -1,4 +1,4 @@
-"""One upload on one socket, as a state machine: what comes in, what is to be done. Pure: it never waits.
+"""One upload on one socket, as a state machine: events in, effects out. Pure: it never waits.
 
 The table is the protocol ("Send" in docs/protocol.md): what is not in it is illegal and answered
 `bad_message`.
@@ -18,8 +18,8 @@ class State(Enum):
     """Where the conversation stands."""
 
     RECEIVING = auto()  # `ready` was sent; bytes, `end` and `restart` are welcome
-    FINISHING = auto()  # the end was said; the store has the word
-    OVER = auto()  # failed or left: nothing more is listened to
+    FINISHING = auto()  # `end` has come; the store publishes
+    OVER = auto()  # failed or left: events are ignored
 
 
 @dataclass(frozen=True, slots=True)
