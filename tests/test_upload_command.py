@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -142,10 +141,12 @@ async def test_many_at_once(service: Service, uploader: Uploader, tmp_path: Path
     assert all((service.directory() / name).read_bytes() == some for name, some in data.items())
 
 
-async def test_same_file_twice(service: Service, uploader: Uploader, tmp_path: Path) -> None:
-    """A file that is named twice is sent once."""
-    file = write(tmp_path)
-    assert len((await uploader.run(file, file, service.url)).lines) == 1
+@pytest.mark.parametrize("words", ["d/file d/file", "d/file ./d//file", "-r d d/", "-r d ./d ../{}/d"])
+async def test_named_twice(service: Service, uploader: Uploader, tmp_path: Path, words: str) -> None:
+    """A file, or a folder, that is named twice is sent once, however it is spelt."""
+    write(tmp_path / "d", "file")
+    done = await uploader.run("--again", *words.format(tmp_path.name).split(), service.url)
+    assert (done.status, len(done.lines)) == (0, 1), done.err
 
 
 @pytest.mark.parametrize("data", [b"", b"some bytes", content(3_000_000)])
@@ -247,40 +248,6 @@ async def test_files_of_one_name(service: Service, uploader: Uploader, tmp_path:
         assert (done.status, len(done.lines)) == (0, 3)
     there = sorted(file.read_bytes() for file in service.directory().glob(f"{Path(name).stem}*"))
     assert there == [b"1", b"1", b"2"]
-
-
-async def test_the_state_can_be_copied(service: Service, uploader: Uploader, tmp_path: Path) -> None:
-    """The secret is for its owner's eyes; a copy of the state, and of the file with its time, is known again."""
-    file = write(tmp_path)
-    first = await uploader.run(file, service.url)
-    secret = uploader.state / "jackfield" / "secret"
-    assert (secret.stat().st_mode & 0o777, len(secret.read_bytes())) == (0o600, 32)
-    assert secret.parent.stat().st_mode & 0o777 == 0o700
-    moved = Uploader(tmp_path / "elsewhere")
-    shutil.copytree(uploader.state, moved.state)
-    shutil.copy2(file, tmp_path / "elsewhere")
-    again = await moved.run(file.name, service.url)
-    assert (again.out, "already stored" in again.err) == (first.out, True)
-
-
-@pytest.mark.parametrize("broken", [b"", b"short"])
-async def test_a_secret_that_was_half_written(
-    service: Service, uploader: Uploader, tmp_path: Path, broken: bytes
-) -> None:
-    """A secret of a wrong length is drawn anew."""
-    secret = uploader.state / "jackfield" / "secret"
-    secret.parent.mkdir(parents=True)
-    secret.write_bytes(broken)
-    assert (await uploader.run(write(tmp_path), service.url)).status == 0
-    assert len(secret.read_bytes()) == 32
-
-
-async def test_a_state_that_cannot_be_written(service: Service, uploader: Uploader, tmp_path: Path) -> None:
-    """Where nothing can be remembered the file is sent all the same, and it is said."""
-    uploader.state.write_bytes(b"no folder")
-    done = await uploader.run(write(tmp_path), service.url)
-    assert (done.status, len(done.lines)) == (0, 1)
-    assert "cannot remember" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """`jackfield upload` and one file's trouble: odd folders, odd names, a standard output that is full, an interrupt."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
 import signal
+import subprocess
 import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jackfield.handlers.upload.command.display import visible
-from tests.support.outsider import content, fresh_name
+from tests.support.outsider import content, digest, fresh_name
 from tests.support.scripted import Conversation, Scripted, problem
 from tests.support.service import Service
 from tests.support.uploader import Uploader
@@ -42,6 +44,20 @@ async def test_a_link_to_itself(service: Service, uploader: Uploader, folder: Pa
     done = await uploader.run("-r", folder, folder / "self", other, service.url)
     assert (done.status, len(done.lines)) == (7, 3)
     assert done.err.count("/self: Too many levels of symbolic links\n") == 2
+
+
+async def test_folders_that_lie_deep(service: Service, uploader: Uploader, folder: Path) -> None:
+    """Deeper than calls may be nested; a path that is too long for the system is that folder's trouble alone."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(subprocess.run, ["rm", "-r", folder], check=True)  # deeper than Python can remove it
+        with contextlib.chdir(folder):
+            for _ in range(1500):
+                Path("aa").mkdir()
+                os.chdir("aa")
+        (folder / "z").write_bytes(b"z")
+        done = await uploader.run("-r", folder, service.url)
+    assert (done.status, done.lines) == (7, [f"{digest(b'z')}  {folder.name}/z"])
+    assert done.err.endswith("/aa: File name too long\n")
 
 
 async def test_names_that_are_decomposed(service: Service, uploader: Uploader, folder: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from jackfield.handlers.upload.client.ledger import SMALL, Entry
+from jackfield.handlers.upload.client.ledger import Entry
 from jackfield.handlers.upload.command.files import Job, Note, Problem
 
 Found = Job | Problem | Note
@@ -31,7 +31,7 @@ class Agenda:
     def small_ones(self) -> Iterator[Entry]:
         """Find the small files, and keep the others for later. For a worker thread."""
         while (found := self._advance()) is not None:
-            if isinstance(found, Job) and found.size is not None and found.size <= SMALL:
+            if isinstance(found, Job) and found.size is not None and not found.large:
                 self._small.setdefault(found.file, []).append(found)
                 yield found.file, found.name, self._open[found]
             else:

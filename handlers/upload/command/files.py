@@ -7,23 +7,36 @@ import unicodedata
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from jackfield.handlers.upload.client.ledger import SMALL
 
 STDIN = "-"
 _CHUNK = 1024 * 1024  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """One file to send."""
+    """One file to send. Each is itself alone, also where two say the same."""
 
     file: str  # as the user would say it
     name: str  # to store it under
-    found: os.stat_result | None  # what it was when it was found; None for standard input, and where that failed
+    found: os.stat_result | None  # what it was when it was last looked at; None for standard input
 
     @property
     def size(self) -> int | None:
         """In bytes, of a regular file."""
         return self.found.st_size if self.found is not None and stat.S_ISREG(self.found.st_mode) else None
+
+    @property
+    def large(self) -> bool:
+        """Whether it is sent over a socket of its own, and remembered until its receipt."""
+        return self.size is not None and self.size > SMALL
+
+    def changed(self) -> bool:
+        """Look again, and say whether it is another version than before. Raises OSError."""
+        before, self.found = self.found, os.stat(self.file)
+        return before is None or (before.st_size, before.st_mtime_ns) != (self.found.st_size, self.found.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +56,17 @@ class Note:
 
 
 def find(files: Iterable[str], *, recursive: bool, name: str | None) -> Iterator[Job | Problem | Note]:
-    """Go through the arguments, and through folders where that is wished. Each file comes once.
+    """Go through the arguments, and through folders where that is wished. Each argument comes once, however spelt.
 
     A folder's files are named from the folder's own name on, which `name` replaces. The disk is read on the way:
     this is for a worker thread. An error of one file is a Problem, and the others come all the same.
     """
-    for file in dict.fromkeys(files):
+    seen = set()
+    for file in files:
         own = os.path.basename(os.path.abspath(file)) if name is None else name
+        if (known := (os.path.realpath(file), own)) in seen:
+            continue
+        seen.add(known)
         if file == STDIN:
             yield Job(file, _normal(own), None)
         elif not os.path.isdir(file):
@@ -60,31 +77,52 @@ def find(files: Iterable[str], *, recursive: bool, name: str | None) -> Iterator
             yield Problem(file, "is a folder; -r sends folders")
 
 
+class _Folder(NamedTuple):
+    path: str
+    name: str
+
+
+class _Entry(NamedTuple):
+    found: os.DirEntry[str]
+    name: str
+
+
 def _walk(folder: str, prefix: str) -> Iterator[Job | Problem | Note]:
+    """Go through a folder and those in it, in the order of their names. They may lie deeper than calls can."""
+    waiting: list[_Folder | _Entry | Job | Problem | Note] = [_Folder(folder, prefix)]  # the next one last
+    while waiting:
+        match waiting.pop():
+            case _Folder(path, name):
+                waiting.extend(_content(path, name))
+            case _Entry(entry, name):
+                waiting.append(_kind(entry, name))
+            case found:
+                yield found
+
+
+def _content(folder: str, prefix: str) -> list[_Entry] | list[Problem] | list[Note]:
+    """Return what is in a folder, the first one last."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
     except OSError as error:
-        yield Problem(folder, error.strerror or str(error))
-        return
+        return [Problem(folder, error.strerror or str(error))]
     if not entries:
-        yield Note(folder, "is an empty folder, and is not made on the service")
-    for entry in entries:
-        try:
-            yield from _entry(entry, f"{prefix}/{entry.name}" if prefix else entry.name)
-        except OSError as error:
-            yield Problem(entry.path, error.strerror or str(error))
+        return [Note(folder, "is an empty folder, and is not made on the service")]
+    return [_Entry(entry, f"{prefix}/{entry.name}" if prefix else entry.name) for entry in entries]
 
 
-def _entry(entry: os.DirEntry[str], name: str) -> Iterator[Job | Problem | Note]:
-    if entry.name.startswith("."):
-        yield Problem(entry.path, "no part of a name may begin with a dot")
-    elif entry.is_dir(follow_symlinks=False):
-        yield from _walk(entry.path, name)
-    elif entry.is_dir():
-        yield Problem(entry.path, "is a link to a folder, which could lead in a circle")
-    else:
-        yield _job(entry.path, name)
+def _kind(entry: os.DirEntry[str], name: str) -> _Folder | Job | Problem:
+    try:
+        if entry.name.startswith("."):
+            return Problem(entry.path, "no part of a name may begin with a dot")
+        if entry.is_dir(follow_symlinks=False):
+            return _Folder(entry.path, name)
+        if entry.is_dir():
+            return Problem(entry.path, "is a link to a folder, which could lead in a circle")
+    except OSError as error:
+        return Problem(entry.path, error.strerror or str(error))
+    return _job(entry.path, name)
 
 
 def _job(file: str, name: str) -> Job | Problem:

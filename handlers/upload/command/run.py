@@ -19,13 +19,11 @@ from jackfield.handlers.upload.client import (
     Unreachable,
     UploadError,
     cancel,
-    draw_token,
     upload,
     upload_many,
     upload_stream,
 )
 from jackfield.handlers.upload.client.connection import Connect, Connection
-from jackfield.handlers.upload.client.ledger import SMALL
 from jackfield.handlers.upload.client.service import upload_path
 from jackfield.handlers.upload.command.agenda import Agenda
 from jackfield.handlers.upload.command.display import Display
@@ -80,7 +78,7 @@ class Command:
     async def run(self) -> int:
         """Send all, and return the exit status."""
         if self._state.trouble is not None:
-            self._display.note(self._state.trouble)
+            self._display.say(self._state.trouble)
         connector = aiohttp.TCPConnector(limit=0, ssl=self._options.tls)
         try:
             with self._display.showing():
@@ -98,11 +96,12 @@ class Command:
                 group.create_task(self._work(session))
 
     def _token(self, job: Job) -> str | None:
-        """Return what the upload of a file is named: the same as in an earlier run, and another for each file."""
-        if job.found is None:
+        """Return what the upload of a file is named: the same as in an earlier run, and another for each file.
+
+        None where no later run could go on with it.
+        """
+        if job.found is None or not self._state.lasting or (self._options.again and not job.large):
             return None
-        if self._options.again:
-            return draw_token()
         token = self._state.token(self._service, job.name, job.found)
         if token in self._drawn:
             token = self._state.token(self._service, job.name, job.found, job.file)
@@ -167,23 +166,23 @@ class Command:
     async def _send_file(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
         """Send it under its token; under another where that one has stored what looked the same, and was not."""
         token = self._agenda.token(job)
-        if token is None or job.found is None:
-            token = draw_token()
+        if await asyncio.to_thread(job.changed):  # it may have waited for long
+            token = self._token(job)
         try:
             return await self._send_under(session, job, token)
         except TokenConflict:
-            if job.found is None:
+            if token is None or job.found is None:
                 raise
             digest = await asyncio.to_thread(_digest, job.file)
             token = self._state.token(self._service, job.name, job.found, digest)
             return await self._send_under(session, job, token)
 
-    async def _send_under(self, session: aiohttp.ClientSession, job: Job, token: str) -> Receipt:
+    async def _send_under(self, session: aiohttp.ClientSession, job: Job, token: str | None) -> Receipt:
         options, sha256 = self._options, None
-        large = job.size is not None and job.size > SMALL
-        if large:
-            await self._drop_older_version(session, job, token)
-        elif job.size is not None:  # the same promises as on a socket of many: they belong to the token
+        if token is not None and job.large:
+            token = await self._begin(session, job, token)
+        elif token is not None and job.size is not None:
+            # The same promises as on a socket of many: they belong to the token.
             sha256 = await asyncio.to_thread(_digest, job.file)
         try:
             receipt = await upload(
@@ -192,18 +191,21 @@ class Command:
                 connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
             )  # fmt: skip
         except UploadError as error:
-            if large and not error.resumable:
+            if job.large and not error.resumable:
                 self._state.ended(self._service, job.name, job.file)
             raise
-        if large:
+        if job.large:
             self._state.ended(self._service, job.name, job.file)
         return receipt
 
-    async def _drop_older_version(self, session: aiohttp.ClientSession, job: Job, token: str) -> None:
-        """Cancel what an earlier run sent of the file before it changed."""
-        before = self._state.begun(self._service, job.name, job.file, token)
-        if before is not None:
-            await cancel(session, self._options.url, before, connect_timeout=self._options.timeout)
+    async def _begin(self, session: aiohttp.ClientSession, job: Job, version: str) -> str:
+        """Return the token to send a large file under. Cancels what was sent of it before it changed."""
+        which = self._service, job.name, job.file
+        token, other = self._state.begin(*which, version, again=self._options.again)
+        if other is not None:  # forgotten only once this is done
+            await cancel(session, self._options.url, other, connect_timeout=self._options.timeout)
+        self._state.begun(*which, version, token)
+        return token
 
     # -- how it ends
 
@@ -249,7 +251,8 @@ class Command:
         return missing or (self._agenda.unsent if self._statuses <= {0} else 0)
 
     def _interrupted(self) -> int:
-        text = "interrupted; run it again to go on"
+        known = self._state.lasting and not self._options.again  # what is stored, in the next run
+        text = "interrupted; run it again" + (" to go on" if known else "")
         if STDIN in self._options.files:
             text = "interrupted; what was sent of standard input is dropped"
         if self._agenda.count > 1:

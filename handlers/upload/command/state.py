@@ -14,17 +14,20 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from jackfield.handlers.upload.client import draw_token
+
 _SECRET = 32  # bytes
 
 
 class State:
     """The folder for it; the files in it are readable for their owner only.
 
-    Where it cannot be written the command works without, and `trouble` says why; then a later run does not know
-    what this one has sent.
+    Where it cannot be written the command works without, and `lasting` is false: a later run does not know what this
+    one has sent. `trouble` is what the user has to know.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.lasting = True
         self.trouble: str | None = None
         self._folder = folder
         self._begun = folder / "uploads"
@@ -32,21 +35,28 @@ class State:
         try:
             self._secret = self._keep_secret()
         except OSError as error:
+            self.lasting = False
             self.trouble = f"cannot remember what is sent in {folder}: {error.strerror or error}"
 
     @classmethod
     def of_user(cls) -> "State":
-        """The state of who runs the command: in `$XDG_STATE_HOME/jackfield`."""
-        return cls(Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "jackfield")
+        """The state of who runs the command: in `$XDG_STATE_HOME/jackfield`, where that is an absolute path."""
+        folder = os.environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(folder):
+            folder = os.path.expanduser("~/.local/state")
+        return cls(Path(folder, "jackfield"))
 
     def _keep_secret(self) -> bytes:
         """Return the secret of earlier runs, or keep this one; of several first runs at once one wins."""
         path = self._folder / "secret"
+        if not path.is_absolute():
+            raise FileNotFoundError("there is no home directory")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             if len(found := path.read_bytes()) == _SECRET:
                 return found
-            path.unlink()  # an earlier run died while it wrote
+            self.trouble = f"{path} was damaged and is made anew: what was sent before is not known any more"
+            path.unlink()
         _write(path, self._secret)
         return path.read_bytes()
 
@@ -56,17 +66,25 @@ class State:
         digest = hmac.digest(self._secret, what.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def begun(self, url: str, name: str, file: str, token: str) -> str | None:
-        """Remember what a large file is being sent under; what it was begun under before, if that was another token."""
+    def begin(self, url: str, name: str, file: str, version: str, *, again: bool) -> tuple[str, str | None]:
+        """Return the token to send a large file under, and one to cancel: what was sent of it is of no use now.
+
+        `version` is the token of the file as it is now. With `again` another one is drawn, or that of an earlier run
+        is taken, where it did not come to its end.
+        """
+        earlier, before = _read(self._place(url, name, file))
+        token = version
+        if again:
+            token = before if before and earlier == version != before else draw_token()
+        return token, before if before != token else None
+
+    def begun(self, url: str, name: str, file: str, version: str, token: str) -> None:
+        """Remember until its end what a large file is being sent under."""
         place = self._place(url, name, file)
-        before = None
-        with suppress(OSError, UnicodeDecodeError):
-            before = place.read_text(encoding="ascii")
-            place.unlink()
         with suppress(OSError):
             self._begun.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(place, token.encode())
-        return before if before != token else None
+            place.unlink(missing_ok=True)
+            _write(place, f"{version} {token}".encode())
 
     def ended(self, url: str, name: str, file: str) -> None:
         """There is nothing of it to go on with any more."""
@@ -78,6 +96,14 @@ class State:
         return self._begun / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
+def _read(place: Path) -> tuple[str | None, str | None]:
+    """Return the version and the token that are remembered; neither where they cannot be read."""
+    with suppress(OSError, ValueError):
+        version, token = place.read_text(encoding="ascii").split()
+        return version, token
+    return None, None
+
+
 def _write(path: Path, data: bytes) -> None:
     """Make a file whole, or not at all; one that is there already stays."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -85,6 +111,8 @@ def _write(path: Path, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the name, and nothing under it
         with suppress(FileExistsError):
             os.link(partial, path)
     finally:
