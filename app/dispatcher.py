@@ -208,11 +208,11 @@ class Dispatcher:
     async def _serve(self, handler: Handler, connection: Connection) -> None:
         """The handler's conversation, which may be cancelled once the socket has ended."""
         connection.patience = 2 * self._heartbeat
-        connection.serving = None if handler.outlives else asyncio.current_task()
+        connection.serve_in(None if handler.outlives else asyncio.current_task())
         try:
             await handler.serve(connection)
         finally:
-            connection.serving = None
+            connection.serve_in(None)
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 import jackfield.app.socket.connection
+from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.errors import Disconnected
+from jackfield.app.handler import Handler
 from jackfield.app.service import DISPATCHER
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
@@ -77,6 +79,25 @@ async def test_it_is_ended_when_its_client_leaves(
             await leaving
         assert isinstance(await ends.one(), asyncio.CancelledError)
         await nobody(service)
+
+
+@pytest.mark.parametrize("path", ["/scripted", "/pouring"])
+async def test_it_is_ended_when_its_client_left_before_it_began(
+    jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A Close frame that comes between the handshake and the beginning of `serve` is not overlooked."""
+    serve = Dispatcher._serve
+
+    async def serve_late(self: Dispatcher, handler: Handler, connection: Connection) -> None:
+        await eventually(lambda: asyncio.sleep(0, connection.source.end is not None))
+        await serve(self, handler, connection)
+
+    monkeypatch.setattr(Dispatcher, "_serve", serve_late)
+    service, ends = await start(jackfield_server, forever)
+    async with raw(service, path) as opened:
+        await opened.close()
+        assert isinstance(await ends.one(), asyncio.CancelledError)
+    await nobody(service)
 
 
 async def test_it_is_ended_when_its_client_is_silent(jackfield_server: JackfieldServer) -> None:

@@ -58,7 +58,7 @@ class Connection(Generic[Admitted]):
         source.on_backlog = self._count
         self.sent = 0  # bytes of the messages sent
         self.dropped = 0  # messages that an outbox has dropped
-        self.serving: asyncio.Task[Any] | None = None  # in which the handler's `serve` runs, while it does
+        self.serving: asyncio.Task[Any] | None = None  # set by `serve_in`
         self.patience = GRACE  # seconds that it may go on after the end, if it has heard of it or has messages to take
         self._taken = 0  # messages, or pieces of a stream, that the handler has taken
         self._ws = ws
@@ -226,6 +226,12 @@ class Connection(Generic[Admitted]):
             yield
         finally:
             self._shields -= 1
+
+    def serve_in(self, task: asyncio.Task[Any] | None) -> None:
+        """The handler's `serve` begins in this task; None: it has ended, or is never cancelled."""
+        self.serving = task
+        if self.source.end is not None or self._interruption is not None:
+            self._check_soon()
 
     def _check_soon(self) -> None:
         """The socket has ended: schedule the check whether its handler notices."""
