@@ -59,11 +59,13 @@ async def test_name(service: Service, uploader: Uploader, tmp_path: Path) -> Non
     assert (service.directory() / name).is_file()
 
 
-async def test_options_may_stand_anywhere(service: Service, uploader: Uploader, tmp_path: Path) -> None:
-    """Options between the files, and between them and the URL, and a `--` before an odd name."""
+async def test_options_may_stand_before_and_behind(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """Options before the files, behind the URL, and between one file and the URL; a `--` before an odd name."""
     one, two, odd = write(tmp_path), write(tmp_path), write(tmp_path, "-" + fresh_name())
-    done = await uploader.run(one.name, "-j", "1", two.name, "--quiet", service.url)
+    done = await uploader.run("-j", "1", one.name, two.name, service.url, "--quiet")
     assert [line.split()[1] for line in done.lines] == [one.name, two.name]
+    done = await uploader.run(one.name, "--again", "--quiet", service.url)
+    assert [line.split()[0] for line in done.lines] == [digest(one.read_bytes())]
     done = await uploader.run("--quiet", "--", odd.name, service.url)
     assert [line.split()[1] for line in done.lines] == [odd.name]
 

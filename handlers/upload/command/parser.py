@@ -5,7 +5,6 @@ import asyncio
 import signal
 import ssl
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -21,7 +20,6 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """Add `upload` to the commands of `jackfield`. What it needs is imported when it runs."""
     text = "send files to the upload handler of a service"
     parser = subparsers.add_parser("upload", help=text, description=_DESCRIPTION, epilog=_EPILOG)
-    parser.__class__ = _Permuting  # add_parser lets nobody choose the class of one command
     parser.add_argument("files", nargs="+", metavar="FILE", help="what to send; - is standard input")
     parser.add_argument("url", metavar="URL", help="the service, or its upload path")
     parser.add_argument("--name", help="store it under this name; needed for standard input")
@@ -35,24 +33,6 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)")
     parser.add_argument("--give-up", type=_seconds, default=30.0, metavar="S", help="seconds without progress (30)")
     parser.set_defaults(run=partial(_run, parser))
-
-
-class _Permuting(argparse.ArgumentParser):
-    """Takes options anywhere, as rsync does: `a b --quiet URL` too, where argparse alone is lost."""
-
-    _inside = False
-
-    def parse_known_args(  # type: ignore[override] # the stub wants overloads
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, options first; in the plain way where `--` says that all after it are files."""
-        if self._inside or "--" in (args or ()):
-            return super().parse_known_args(args, namespace)
-        self._inside = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._inside = False
 
 
 def _count(text: str) -> int:
