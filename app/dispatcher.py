@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable
 from functools import partial
-from string import Template
 from typing import Any, Final
 
 import structlog
@@ -17,25 +16,20 @@ from aiohttp.typedefs import Handler as RequestHandler
 from jackfield.app import errors
 from jackfield.app.accept import accepts
 from jackfield.app.auth.credentials import BEARER
+from jackfield.app.callers import CALLER
+from jackfield.app.config.settings import ServerSettings
 from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
+from jackfield.app.limits import Count
 from jackfield.app.metrics import Metrics
+from jackfield.app.page import page
 from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Stream
 from jackfield.app.tasks import periodically, supervised
-
-PAGE_HEADERS: Final = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",  # the path may hold a token
-    "X-Content-Type-Options": "nosniff",
-    "Vary": "Accept",
-}
 
 
 def draining() -> Failure:
@@ -51,10 +45,12 @@ cancelled would cancel the others. So `Connection` waits by itself."""
 class Dispatcher:
     """Admits sockets to handlers, keeps count of them, and ends them when the service ends."""
 
-    def __init__(self, metrics: Metrics, max_connections: int, heartbeat: float) -> None:
+    def __init__(self, metrics: Metrics, server: ServerSettings) -> None:
         self._metrics = metrics
-        self._max_connections = max_connections
-        self._heartbeat = heartbeat
+        self._base = server.base_path
+        self._max_connections = server.max_connections
+        self._of_caller = Count(server.limits.connections)
+        self._heartbeat = heartbeat = server.heartbeat
         self._period = min(heartbeat / 4, 1)  # seconds between two liveness checks of all sockets
         self._checked_at = 0.0  # the loop's time of the last check
         self._shared = Shared()
@@ -77,7 +73,7 @@ class Dispatcher:
                 await ended
                 return ws
             if handler.page is not None and accepts(request, "text/html"):
-                return await page(handler)
+                return await page(request, handler, self._base)
             response = await handler.get(request)
             response.headers.setdefault(hdrs.VARY, "Accept")
             return response
@@ -114,12 +110,19 @@ class Dispatcher:
         """Accept a socket and serve it in a task of its own; the future is done when that task has ended."""
         self._check_capacity()
         check_handshake(request)
+        caller = request[CALLER].key
+        if not self._of_caller.take(caller):
+            raise Failure(errors.TOO_MANY_OF_CALLER, f"{self._of_caller.limit} sockets of yours are open.")
         self._accepting += 1
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.add_done_callback(lambda _: self._of_caller.give(caller))
         try:
             admitted = await self._admit(request, handler)
             ws, connection = await self._accept(request, handler, admitted)
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._lives[connection] = asyncio.create_task(self._run(connection, handler, ended))
+        except BaseException:
+            ended.cancel()
+            raise
         finally:
             self._accepting -= 1
             self._removed.set()
@@ -310,11 +313,3 @@ class Dispatcher:
                 while self._lives or self._accepting:
                     self._removed.clear()
                     await self._removed.wait()
-
-
-async def page(handler: Handler) -> web.Response:
-    """The handler's page; `$path`, `$assets` and `$shared` in it say where things are."""
-    assert handler.page is not None
-    text = await asyncio.to_thread((handler.page / "index.html").read_text, encoding="utf-8")
-    body = Template(text).safe_substitute(path=handler.path, assets=f"/assets/{handler.name}", shared="/assets/app")
-    return web.Response(text=body, content_type="text/html", headers=PAGE_HEADERS)

@@ -1,7 +1,9 @@
 """Middlewares: problem documents for failures, the check of `Origin`, and a time limit for request bodies."""
 
 import asyncio
-from collections.abc import Awaitable
+import math
+import time
+from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
 
 import structlog
@@ -11,8 +13,10 @@ from aiohttp.typedefs import Middleware
 from yarl import URL
 
 from jackfield.app import errors
+from jackfield.app.callers import CALLER
 from jackfield.app.errors import Failure, Kind
 from jackfield.app.handshake import wants_upgrade
+from jackfield.app.limits import Rate
 from jackfield.app.logs import FAILURE, PATH, path_without_secrets
 from jackfield.app.metrics import Metrics
 
@@ -104,6 +108,24 @@ def _detail(error: web.HTTPException) -> str:
     if error.status == 404:
         return "There is nothing at this path."
     return error.text or error.reason
+
+
+def limit_requests(per_second: float | None, exempt: Iterable[str]) -> Middleware:
+    """So many for one caller, a socket's handshake among them (429). `exempt` are paths that may always be asked."""
+    rate = None if per_second is None else Rate(per_second, time.monotonic)
+    free = {*exempt}
+
+    @web.middleware
+    def limited(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
+        resource = request.match_info.route.resource
+        if rate is not None and (resource is None or resource.canonical not in free):
+            wait = rate.take(request[CALLER].key)
+            if wait:
+                again = {"Retry-After": str(math.ceil(wait))}
+                raise Failure(errors.SLOW_DOWN, f"{per_second:g} requests a second are yours.", again)
+        return handler(request)
+
+    return limited
 
 
 def small_bodies(seconds: float) -> Middleware:

@@ -102,6 +102,34 @@ Duration = Annotated[
 ]
 """Seconds: 0.5, "30s", "24h"."""
 
+
+def _parse_rate(value: Any) -> float:
+    """So many a second; a number in a file has its unit with it."""
+    if isinstance(value, float):
+        return value
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)/([smh])", value) if isinstance(value, str) else None
+    if not found or not float(found[1]):
+        raise ValueError("expected how many in a second, a minute or an hour, as in 1000/s")
+    return float(found[1]) / float(_TIMES[found[2]])
+
+
+def _print_rate(rate: float) -> str:
+    """With the unit of which it is a whole number, where there is one."""
+    for unit in "smh":
+        count = rate * float(_TIMES[unit])
+        if count == round(count):
+            return f"{round(count)}/{unit}"
+    return f"{rate}/s"
+
+
+Rate = Annotated[
+    float,
+    BeforeValidator(_parse_rate),
+    PlainSerializer(_print_rate, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?/[smh]$"}),
+]
+"""So many a second, as in "1000/s" or "5/m"."""
+
 _PATH_SCHEMA = WithJsonSchema({"type": "string", "minLength": 1})
 
 Directory = Annotated[Path, BeforeValidator(_parse_path), _PATH_SCHEMA]

@@ -12,12 +12,15 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from jackfield.app.accept import accepts
-from jackfield.app.dispatcher import PAGE_HEADERS, Dispatcher
+from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.handler import Handler
 from jackfield.app.metrics import Metrics
+from jackfield.app.page import page_headers
 from jackfield.app.tasks import supervised
 
 _READY_LIMIT: Final = 0.8  # seconds; the answer is promised within one
+
+PROBES: Final = ("/healthz", "/readyz", "/metrics")
 
 PAGES: Final = Path(__file__).parent / "pages"
 
@@ -25,23 +28,22 @@ PAGES: Final = Path(__file__).parent / "pages"
 class Probes:
     """The service's own answers over plain HTTP."""
 
-    def __init__(self, handlers: Sequence[Handler], dispatcher: Dispatcher, metrics: Metrics) -> None:
+    def __init__(self, handlers: Sequence[Handler], dispatcher: Dispatcher, metrics: Metrics, base: str) -> None:
         self._handlers = handlers
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._rows = [(handler.name, handler.path, _summary(handler)) for handler in handlers]
-        self._page = _index_page(self._rows)
+        self._page = _index_page(self._rows, base)
         self._asking: dict[str, asyncio.Task[bool]] = {}  # calls of `ready` that have not ended, by the handler's name
 
     def routes(self) -> list[web.RouteDef]:
-        """All of them."""
-        return [
-            web.get("/", self.index),
-            web.get("/index", self.index),
-            web.get("/healthz", self.health),
-            web.get("/readyz", self.readiness),
-            web.get("/metrics", self.metrics),
-        ]
+        """For everybody: what runs here."""
+        return [web.get("/", self.index), web.get("/index", self.index)]
+
+    def watching(self) -> list[web.RouteDef]:
+        """For those who watch the service."""
+        answers = (self.health, self.readiness, self.metrics)
+        return [web.get(path, answer) for path, answer in zip(PROBES, answers, strict=True)]
 
     async def close(self, _: web.Application) -> None:
         """Cancel calls of `ready` that have not ended."""
@@ -51,7 +53,7 @@ class Probes:
     async def index(self, request: web.Request) -> web.Response:
         """What runs here, as HTML, JSON or plain text: the first of these that `Accept` names, else JSON."""
         if accepts(request, "text/html"):
-            return web.Response(text=self._page, content_type="text/html", headers=PAGE_HEADERS)
+            return web.Response(text=self._page, content_type="text/html", headers=page_headers(request))
         if accepts(request, "text/plain") and not accepts(request, "application/json"):
             lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in self._rows)
             return web.Response(text=f"jackfield {version('jackfield')}\n{lines}", headers={"Vary": "Accept"})
@@ -104,14 +106,16 @@ class Probes:
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _index_page(rows: list[tuple[str, str, str]]) -> str:
+def _index_page(rows: list[tuple[str, str, str]], base: str) -> str:
     row = Template((PAGES / "row.html").read_text(encoding="utf-8"))
     cells = [
         row.safe_substitute(name=html.escape(name), path=html.escape(path), description=html.escape(text))
         for name, path, text in rows
     ]
     page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
-    return page.safe_substitute(rows="".join(cells), shared="/assets/app", version=version("jackfield"))
+    return page.safe_substitute(
+        rows="".join(cells), base=base, shared=f"{base}/assets/app", version=version("jackfield")
+    )
 
 
 def _summary(handler: Handler) -> str:

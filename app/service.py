@@ -6,13 +6,14 @@ import gc
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Final, NoReturn, Protocol
 
 import structlog
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from jackfield.app import descriptors, logs
 from jackfield.app.auth.file import TokenFile
@@ -24,11 +25,13 @@ from jackfield.app.descriptors import Exhaustion
 from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
+from jackfield.app.hosts import check_host
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
-from jackfield.app.middlewares import check_origin, failures, small_bodies
+from jackfield.app.middlewares import check_origin, failures, limit_requests, small_bodies
 from jackfield.app.probes import PAGES, Probes
 from jackfield.app.proxies import TrustedProxies
+from jackfield.app.routes import Routes
 from jackfield.app.tasks import periodically, supervised
 
 log = structlog.get_logger()
@@ -46,6 +49,7 @@ class Reloaded(Protocol):
 
 
 RELOADED: Final = web.AppKey("reloaded", list[Reloaded])
+PROBES: Final = web.AppKey("probes", Probes)
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
 
 
@@ -53,35 +57,28 @@ def create_app(settings: Settings) -> web.Application:
     """The whole service as an application, to be run by `run`, by a test server, or inside another program."""
     server = settings.server
     metrics = Metrics()
-    dispatcher = Dispatcher(metrics, server.max_connections, server.heartbeat)
+    dispatcher = Dispatcher(metrics, server)
     handlers = {
-        name: section.factory(name, section.path, section.options, metrics.registry)
+        name: section.factory(name, server.base_path + section.path, section.options, metrics.registry)
         for name, section in settings.handlers.items()
     }
     tokens = None if server.auth.tokens is None else TokenFile(server.auth.tokens)
     gate = Gate(TrustedProxies(server.trusted_proxies), tokens, server.auth.proxy_user)
-    app = web.Application(
-        middlewares=[
-            gate.identify,
-            allow_origins(server.allowed_origins, handlers.values()),
-            failures(metrics),
-            check_origin(server.allowed_origins),
-            dispatcher.reject_unknown_upgrades,
-            gate.authorise,
-            small_bodies(server.body_timeout),
-        ]
-    )
+    app = web.Application(middlewares=_middlewares(server, gate, dispatcher, handlers.values(), metrics))
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
     app[RELOADED] = list[Reloaded]([tokens] if tokens is not None else [])
-    probes = Probes(list(handlers.values()), dispatcher, metrics)
-    app.add_routes(probes.routes())
-    gate.guard("/metrics", "metrics")
+    probes = app[PROBES] = Probes(list(handlers.values()), dispatcher, metrics, server.base_path)
     app.on_cleanup.append(probes.close)
-    app.router.add_static("/assets/app", PAGES)
     app.on_response_prepare.append(_harden_assets)
-    for handler in handlers.values():
-        _add(app, dispatcher, gate, handler)
+    routes = Routes(app, server.base_path)
+    for route in [*probes.routes(), *probes.watching()]:
+        routes.add(route)
+    for path in routes.all_of("/metrics"):
+        gate.guard(path, "metrics")
+    routes.add_files("app", PAGES)
+    for name, handler in handlers.items():
+        routes.add_handler(settings.handlers[name].path, handler, dispatcher.entry(handler), gate)
     app.cleanup_ctx.append(lambda _: _lifespans(app))
 
     async def drain(_: web.Application) -> None:
@@ -91,26 +88,30 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
+def _middlewares(
+    server: ServerSettings, gate: Gate, dispatcher: Dispatcher, handlers: Collection[Handler], metrics: Metrics
+) -> list[Middleware]:
+    """What each request passes, in this order."""
+    watched = [base + path for base in {"", server.base_path} for path in ("/healthz", "/readyz")]
+    return [
+        gate.identify,
+        allow_origins(server.allowed_origins, handlers),
+        failures(metrics),
+        check_host(server.host, server.allowed_hosts, watched),
+        check_origin(server.allowed_origins),
+        limit_requests(server.limits.requests, watched),
+        dispatcher.reject_unknown_upgrades,
+        gate.authorise,
+        small_bodies(server.body_timeout),
+    ]
+
+
 async def _harden_assets(request: web.Request, response: web.StreamResponse) -> None:
     """Modules of one page must be of one version: browsers ask again, and are told that nothing has changed."""
     resource = request.match_info.route.resource
-    if resource is not None and resource.canonical.startswith("/assets/"):
+    if resource is not None and "/assets/" in resource.canonical:
         response.headers.setdefault("Cache-Control", "no-cache")
         response.headers["X-Content-Type-Options"] = "nosniff"
-
-
-def _add(app: web.Application, dispatcher: Dispatcher, gate: Gate, handler: Handler) -> None:
-    """Add one handler: its sockets, its plain routes, its page's files."""
-    entry, routes = dispatcher.entry(handler), list(handler.routes())
-    for path in handler.paths:
-        app.router.add_get(handler.path + path, entry)
-    for route in routes:
-        app.router.add_route(route.method, handler.path + route.path, route.handler)
-    for path in {*handler.paths, *(route.path for route in routes)} - {*handler.keyed}:
-        if not handler.public:
-            gate.guard(handler.path + path, handler.name, page=handler.page is not None)
-    if handler.page is not None:
-        app.router.add_static(f"/assets/{handler.name}", handler.page)
 
 
 async def reload(app: web.Application, *, forced: bool = False) -> None:

@@ -28,6 +28,7 @@ HANDLERS = {
     "crowded": upload("/crowded", max_open=2),
     "roomy": upload("/roomy", max_size="1024TiB"),
 }
+ALLOWED_HOSTS = ["panel.example", "jackfield.example"]
 ALLOWED_ORIGIN = "https://app.example"
 
 
@@ -41,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service that all tests of a worker share; it must leave with 0 and a clean log."""
-    server = {"allowed_origins": [ALLOWED_ORIGIN]}
+    server = {"allowed_origins": [ALLOWED_ORIGIN], "allowed_hosts": ALLOWED_HOSTS}
     with running_service(tmp_path_factory.mktemp("service"), server=server, **HANDLERS) as running:
         yield running
 

@@ -119,11 +119,16 @@ def test_the_effective_configuration_is_yaml_in_readable_units(tmp_path: Path) -
 server:
   host: 127.0.0.1
   port: 8080
+  base_path: ''
+  allowed_hosts: []
   allowed_origins: []
   trusted_proxies: []
   auth:
     tokens: null
     proxy_user: null
+  limits:
+    connections: 1000
+    requests: 1000/s
   max_connections: 10000
   heartbeat: 90s
   shutdown_timeout: 10s

@@ -28,7 +28,9 @@ async def _held(outsider: Outsider) -> None:
     """Keep the service draining: a socket that will not answer its Close, and half a request."""
     assert await (await outsider.connect("/pingpong")).next() == "ping"
     half = await outsider.tcp()
-    await half.send(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf")
+    await half.send(
+        b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf"
+    )
     await half.delivered()
 
 

@@ -78,7 +78,8 @@ async def test_the_service_works_behind_nginx(service: Service, tmp_path: Path) 
 async def test_the_proxys_logs_have_no_tokens(tmp_path: Path) -> None:
     """Whatever is done with an upload through the README's nginx, also while the service is away, no log of nginx
     says its URL; other requests are logged."""
-    with running_service(tmp_path) as service, nginx(service) as plug:
+    server = {"allowed_hosts": ["jackfield.example"]}
+    with running_service(tmp_path, server=server) as service, nginx(service) as plug:
         async with aiohttp.ClientSession(
             "http://jackfield.example", connector=aiohttp.UnixConnector(str(plug))
         ) as session:

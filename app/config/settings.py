@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from jackfield.app.handler import Handler, HandlerOptions
-from jackfield.app.options import Duration, File
+from jackfield.app.options import Duration, File, Rate
 from jackfield.app.proxies import UNIX
 
 _OWN_PATHS = ("index", "healthz", "readyz", "metrics", "assets")
@@ -24,6 +24,18 @@ def _check_path(path: str) -> str:
     if parts[0] in _OWN_PATHS:
         raise ValueError(f"/{parts[0]} is the service's own")
     return path
+
+
+def _check_base(path: str) -> str:
+    return _check_path(path) if path else path
+
+
+def _check_allowed_host(host: str) -> str:
+    if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", host):
+        raise ValueError(
+            "expected a name as it stands in `Host`, in small letters and without a port, as in example.org or '[::1]'"
+        )
+    return host
 
 
 def _check_origin(origin: str) -> str:
@@ -62,6 +74,12 @@ Host = Annotated[str, AfterValidator(_check_host), _text_schema(_HOST)]
 HandlerPath = Annotated[str, AfterValidator(_check_path), _text_schema(_PATH)]
 """Where a handler's sockets are: "/upload". Never the service's own, never a pattern."""
 
+BasePath = Annotated[str, AfterValidator(_check_base), _text_schema(f"{_PATH}|^$")]
+"""What a proxy puts in front of every path: "/files", or nothing."""
+
+AllowedHost = Annotated[str, AfterValidator(_check_allowed_host), _text_schema(r"^[A-Za-z0-9._:\[\]-]+$")]
+"""A name or an address in the header `Host`, without its port."""
+
 Origin = Annotated[str, AfterValidator(_check_origin), _text_schema(f"{_ORIGIN}|^null$")]
 """As in the header `Origin`: "https://example.org"."""
 
@@ -90,14 +108,24 @@ class AuthSettings(_Section):
     proxy_user: HeaderName | None = None  # a header in which proxies that are trusted name the user
 
 
+class LimitSettings(_Section):
+    """For one user; for one address, or one /64 of IPv6, where there is none. None is no limit."""
+
+    connections: Annotated[int, Field(ge=1)] | None = 1000  # sockets
+    requests: Rate | None = 1000.0  # of HTTP, a second
+
+
 class ServerSettings(_Section):
     """What the service listens on, and its limits."""
 
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    base_path: BasePath = ""
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], Field(strict=False)] = ()
     allowed_origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Proxy, ...], Field(strict=False)] = ()
     auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
     max_connections: Annotated[int, Field(ge=1)] = 10000
     heartbeat: Annotated[Duration, Field(gt=0)] = 20.0
     shutdown_timeout: Annotated[Duration, Field(gt=0)] = 10.0

@@ -1,0 +1,35 @@
+"""A handler's page, and the headers that every page comes with."""
+
+import asyncio
+import re
+from string import Template
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from jackfield.app.handler import Handler
+
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+
+def page_headers(request: web.Request) -> dict[str, str]:
+    """Scripts and connections of this host alone; its sockets are named, since not every browser has them in 'self'."""
+    host = request.headers.get(hdrs.HOST, "")
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return {
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": f"default-src 'self'; connect-src 'self'{sockets}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",  # the path may hold a token
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept",
+    }
+
+
+async def page(request: web.Request, handler: Handler, base: str) -> web.Response:
+    """The handler's page; `$path`, `$base`, `$assets` and `$shared` in it say where things are."""
+    assert handler.page is not None
+    text = await asyncio.to_thread((handler.page / "index.html").read_text, encoding="utf-8")
+    places = {"assets": f"{base}/assets/{handler.name}", "shared": f"{base}/assets/app"}
+    body = Template(text).safe_substitute(path=handler.path, base=base, **places)
+    return web.Response(text=body, content_type="text/html", headers=page_headers(request))

@@ -1,0 +1,45 @@
+"""Where things are: each path as it is, and again below `base_path`, which a proxy in front may keep or take away."""
+
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler as RequestHandler
+
+from jackfield.app.auth.gate import Gate
+from jackfield.app.handler import Handler
+
+
+class Routes:
+    """Adds to an application."""
+
+    def __init__(self, app: web.Application, base: str) -> None:
+        self._app = app
+        self._bases = ("", base) if base else ("",)
+
+    def all_of(self, *paths: str) -> list[str]:
+        """All paths under which these can be asked for."""
+        return [base + path for base in self._bases for path in paths]
+
+    def add(self, route: web.RouteDef) -> None:
+        """One of the service's own."""
+        for path in self.all_of(route.path):
+            self._app.router.add_get(path, route.handler)
+
+    def add_handler(self, path: str, handler: Handler, entry: RequestHandler, gate: Gate) -> None:
+        """Its sockets, its plain routes, its page's files; `path` is that of the configuration."""
+        routes = list(handler.routes())
+        for base in self.all_of(path):
+            for below in handler.paths:
+                self._app.router.add_get(base + below, entry)
+            for route in routes:
+                self._app.router.add_route(route.method, base + route.path, route.handler)
+            for below in {*handler.paths, *(route.path for route in routes)} - {*handler.keyed}:
+                if not handler.public:
+                    gate.guard(base + below, handler.name, page=handler.page is not None)
+        if handler.page is not None:
+            self.add_files(handler.name, handler.page)
+
+    def add_files(self, name: str, folder: Path) -> None:
+        """What a page needs."""
+        for path in self.all_of(f"/assets/{name}"):
+            self._app.router.add_static(path, folder)
