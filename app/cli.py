@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the service"),
         ("check", _check, "print the effective configuration, or every problem in it"),
         ("schema", _schema, "print the JSON Schema of the configuration"),
+        ("healthcheck", _healthcheck, "ask the running service whether it lives; exit 0 or 1"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="FILE")
@@ -77,7 +78,7 @@ def _complain(text: str, status: int) -> int:
 
 
 def _serve(settings: "Settings") -> None:
-    from jackfield.app.service import serve
+    from jackfield.app.process import serve
 
     try:
         serve(settings)
@@ -89,6 +90,12 @@ def _check(settings: "Settings") -> None:
     from jackfield.app.config import render
 
     print(render(settings), end="")
+
+
+def _healthcheck(settings: "Settings") -> None:
+    from jackfield.app.healthcheck import ask
+
+    ask(settings.server)
 
 
 def _schema(settings: "Settings") -> None:

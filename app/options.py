@@ -136,6 +136,9 @@ Directory = Annotated[Path, BeforeValidator(_parse_path), _PATH_SCHEMA]
 """A path of the file system, absolute once validated against the configuration's folder. It belongs to one handler:
 that two have the same is an error."""
 
+FilePath = Annotated[Path, BeforeValidator(_parse_path), _PATH_SCHEMA]
+"""The same, of what need not exist yet, and is nobody's own."""
+
 File = Annotated[Path, BeforeValidator(_parse_file), _PATH_SCHEMA]
 """The same, of a file that exists."""
 

@@ -2,31 +2,23 @@
 
 import asyncio
 import contextlib
-import gc
-import os
-import signal
-import ssl
 from collections.abc import AsyncIterator, Collection
 from functools import partial
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 import structlog
-import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from jackfield.app import descriptors, logs
 from jackfield.app.auth.file import TokenFile
 from jackfield.app.auth.gate import Gate
 from jackfield.app.config import Settings
-from jackfield.app.config.settings import ServerSettings, TlsSettings
+from jackfield.app.config.settings import ServerSettings
 from jackfield.app.cors import allow_origins
 from jackfield.app.descriptors import Exhaustion
 from jackfield.app.dispatcher import Dispatcher
-from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
 from jackfield.app.hosts import check_host
-from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures, limit_requests, small_bodies
 from jackfield.app.probes import PAGES, Probes
@@ -49,6 +41,7 @@ class Reloaded(Protocol):
 
 
 RELOADED: Final = web.AppKey("reloaded", list[Reloaded])
+METRICS: Final = web.AppKey("metrics", Metrics)
 PROBES: Final = web.AppKey("probes", Probes)
 HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
 
@@ -67,12 +60,15 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=_middlewares(server, gate, dispatcher, handlers.values(), metrics))
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
+    app[METRICS] = metrics
     app[RELOADED] = list[Reloaded]([tokens] if tokens is not None else [])
     probes = app[PROBES] = Probes(list(handlers.values()), dispatcher, metrics, server.base_path)
     app.on_cleanup.append(probes.close)
     app.on_response_prepare.append(_harden_assets)
+    if server.tls is not None:
+        app.on_response_prepare.append(_insist_on_tls)
     routes = Routes(app, server.base_path)
-    for route in [*probes.routes(), *probes.watching()]:
+    for route in [*probes.routes(), *(() if server.admin else probes.watching())]:
         routes.add(route)
     for path in routes.all_of("/metrics"):
         gate.guard(path, "metrics")
@@ -106,6 +102,21 @@ def _middlewares(
     ]
 
 
+def create_admin_app(app: web.Application, settings: Settings) -> web.Application:
+    """What watches the service, on a port of its own: `server.admin`."""
+    server = settings.server
+    host = server.admin.host if server.admin is not None else server.host
+    checks = [failures(app[METRICS]), check_host(host, server.allowed_hosts, ("/healthz", "/readyz"))]
+    admin = web.Application(middlewares=checks)
+    admin.add_routes(app[PROBES].watching())
+    return admin
+
+
+async def _insist_on_tls(_: web.Request, response: web.StreamResponse) -> None:
+    """Browsers that were here once come by TLS alone (RFC 6797)."""
+    response.headers["Strict-Transport-Security"] = "max-age=31536000"
+
+
 async def _harden_assets(request: web.Request, response: web.StreamResponse) -> None:
     """Modules of one page must be of one version: browsers ask again, and are told that nothing has changed."""
     resource = request.match_info.route.resource
@@ -136,111 +147,3 @@ async def _lifespans(app: web.Application) -> AsyncIterator[None]:
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
-
-
-async def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the exit status; a second signal ends the process at once.
-
-    Raises CannotStart where a port is taken or a handler cannot open what it needs.
-    """
-    settings = _within_limits(settings)
-    server = settings.server
-    tls = _tls(server.tls)
-    stop = asyncio.Event()
-    runner = web.AppRunner(
-        create_app(settings), handle_signals=False, access_log_class=logs.AccessLogger,
-        shutdown_timeout=server.shutdown_timeout * 0.05, keepalive_timeout=75,
-    )  # fmt: skip
-    _on_signals(stop, runner.app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, server.host, server.port, backlog=1024, ssl_context=tls).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise CannotStart(_cannot_listen(server, error)) from error
-    gc.collect()
-    # Modules and settings stay. Looking through them again and again took 6 % of the processor with 3,000 small files a
-    # second, and each full collection, and whoever waited, 10 ms.
-    gc.freeze()
-    log.info("listening", url=_url(runner, secure=tls is not None))
-    await stop.wait()
-    log.info("draining")
-    # Plain HTTP is answered until the end: the port stays open while the sockets are ended.
-    await runner.app[DISPATCHER].drain(server.shutdown_timeout * 0.9)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(server.shutdown_timeout * 0.1 + 0.1):
-            await runner.cleanup()
-    log.info("stopped")
-    return 0
-
-
-def _within_limits(settings: Settings) -> Settings:
-    """The same, with no more sockets than there are descriptors for."""
-    room = descriptors.sockets_within(descriptors.raise_limit(), settings.server.max_connections)
-    return settings.model_copy(update={"server": settings.server.model_copy(update={"max_connections": room})})
-
-
-def _cannot_listen(server: ServerSettings, error: OSError) -> str:
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # getaddrinfo's are below 0
-    return f"cannot listen on {server.host}:{server.port}: {why} (server.host, server.port or JACKFIELD_SERVER__PORT)"
-
-
-def _on_signals(stop: asyncio.Event, app: web.Application) -> None:
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            STANDARD_ERROR.flush(0.1)
-            os._exit(128 + number)  # the second signal: end at once, even if something hangs
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    reloads: set[asyncio.Task[None]] = set()
-
-    def on_hangup() -> None:
-        """Read the files of tokens and certificates again; the default would end the process."""
-        log.info("reload")
-        reloads.add(task := asyncio.create_task(reload(app, forced=True)))
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-
-
-def _tls(settings: TlsSettings | None) -> ssl.SSLContext | None:
-    """TLS 1.2 and newer, as Python's defaults have it. Raises CannotStart where the files do not fit."""
-    if settings is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.certificate, settings.key, password=_refuse_password)
-    except (ssl.SSLError, OSError) as error:
-        raise CannotStart(f"the certificate {settings.certificate} cannot be used: {error}") from error
-    return context
-
-
-def _refuse_password() -> NoReturn:
-    """The password callback: OpenSSL would else ask on the terminal, and wait."""
-    raise CannotStart("the key of the certificate is encrypted: a service has nobody to ask for its password")
-
-
-def _url(runner: web.AppRunner, *, secure: bool) -> str:
-    host, port = runner.addresses[0][:2]
-    scheme = "https" if secure else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in str(host) else f"{scheme}://{host}:{port}"
-
-
-def serve(settings: Settings) -> NoReturn:
-    """Run the service as the whole process, and leave without waiting for a disk that hangs."""
-    logs.configure(settings.logging.level, settings.logging.format)
-    # A tenth less of the processor for bulk than with asyncio's own loop: several buffers are filled in one turn.
-    loop = uvloop.new_event_loop()
-    try:
-        status = loop.run_until_complete(run(settings))
-    except CannotStart:
-        loop.close()
-        raise
-    finally:
-        STANDARD_ERROR.flush(logs.FLUSH)
-    # A thread that hangs in an fsync would hold the interpreter's end for ever; all that had to be is done.
-    os._exit(status)

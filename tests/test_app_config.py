@@ -119,10 +119,12 @@ def test_the_effective_configuration_is_yaml_in_readable_units(tmp_path: Path) -
 server:
   host: 127.0.0.1
   port: 8080
+  unix_socket: null
   base_path: ''
   allowed_hosts: []
   allowed_origins: []
   trusted_proxies: []
+  admin: null
   auth:
     tokens: null
     proxy_user: null

@@ -91,26 +91,26 @@ def test_a_section_within_a_section_is_reached(tmp_path: Path, text: str) -> Non
         ("JACKFIELD_SERVER__PROT", "server.prot: unknown key; did you mean port?"),
         ("JACKFIELD_SERVER__", "server.: unknown key"),
         ("JACKFIELD_HANDLERS__ECHO__TIME", "handlers.echo.time: unknown key; did you mean times?"),
-        ("JACKFIELD_CONFIG", "config: there is no such setting"),
-        ("JACKFIELD_", "there is no such setting"),
-        ("JACKFIELD_SERVER_PORT", "server_port: there is no such setting; did you mean JACKFIELD_SERVER__PORT?"),
-        ("JACKFIELD_SERVER_FOO", "server_foo: there is no such setting"),
-        ("JACKFIELD_LOGGING_LEVEL", "logging_level: there is no such setting; did you mean JACKFIELD_LOGGING__LEVEL?"),
-        (
-            "JACKFIELD_HANDLERS_ECHO_TIMES",
-            "handlers_echo_times: there is no such setting; did you mean JACKFIELD_HANDLERS__ECHO__TIMES?",
-        ),
         ("JACKFIELD_Server__Port", "server.port: there is no such setting; did you mean JACKFIELD_SERVER__PORT?"),
         ("JACKFIELD_SERVER__PORT__X", "server.port.x: there is no such setting"),
-        ("JACKFIELD_SERVER", "server: names a section; name one of its settings"),
         ("JACKFIELD_HANDLERS__ECHO", "handlers.echo: names a section; name one of its settings"),
-        ("JACKFIELD_HANDLERS", "handlers: names a section; name one of its settings"),
         ("JACKFIELD_HANDLERS__ECO__PREFIX", "handlers.eco.prefix: the configuration file has no such handler"),
     ],
 )
 def test_a_name_that_leads_to_no_setting_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
     """A misspelt variable would otherwise be ignored without a word."""
     assert complaints(tmp_path, "server: {port: 1}\n" + HANDLERS, **{name: "5"}) == [f"{name}: {complaint}"]
+
+
+def test_a_name_of_one_part_is_somebody_elses(tmp_path: Path) -> None:
+    """It is ignored, and named once, with what may have been meant; the clients' own is not named."""
+    names = ("PORT", "PORT_8080_TCP", "SERVER", "SERVER_PORT", "HANDLERS_ECHO_TIMES", "TOKEN")
+    settings = load(tmp_path, HANDLERS, **{f"JACKFIELD_{name}": "tcp://10.0.0.1:80" for name in names})
+    assert settings.server.port == 8080
+    assert settings.ignored == (
+        "JACKFIELD_HANDLERS_ECHO_TIMES (did you mean JACKFIELD_HANDLERS__ECHO__TIMES?)", "JACKFIELD_PORT",
+        "JACKFIELD_PORT_8080_TCP", "JACKFIELD_SERVER", "JACKFIELD_SERVER_PORT (did you mean JACKFIELD_SERVER__PORT?)",
+    )  # fmt: skip
 
 
 def test_a_handler_cannot_come_from_the_environment_alone(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_handler_cannot_come_from_the_environment_alone(tmp_path: Path) -> Non
         ("SERVER__PORT", "70000", "server.port: expected less than or equal to 65535, got 70000"),
         ("SERVER__PORT", "'80'", 'server.port: expected a valid integer, got "80"'),
         ("SERVER__PORT", "080", 'server.port: expected a valid integer, got "080"'),
-        ("SERVER__PORT", "", "server.port: expected a valid integer, got null"),
+        ("SERVER__MAX_CONNECTIONS", "", "server.max_connections: expected a valid integer, got null"),
         ("SERVER__HOST", "127", "server.host: expected a valid string, got 127"),
         ("SERVER__ALLOWED_ORIGINS", "https://a", 'server.allowed_origins: expected a list, got "https://a"'),
         ("SERVER__ALLOWED_ORIGINS", "[5]", "server.allowed_origins[0]: expected a valid string, got 5"),
@@ -146,10 +146,10 @@ def test_a_value_that_cannot_be_names_its_variable(tmp_path: Path, name: str, va
 
 def test_problems_of_the_environment_come_with_those_of_the_file(tmp_path: Path) -> None:
     """First the file's, by line, then the variables', by name."""
-    environ = {"JACKFIELD_X": "1", "JACKFIELD_LOGGING__LEVEL": "loud"}
+    environ = {"JACKFIELD_X__Y": "1", "JACKFIELD_LOGGING__LEVEL": "loud"}
     found = complaints(tmp_path, "server:\n  port: x\n  host: 5\n", **environ)
     assert [line.split(": ")[0] for line in found] == [
-        "config.yaml:2", "config.yaml:3", "JACKFIELD_LOGGING__LEVEL", "JACKFIELD_X",
+        "config.yaml:2", "config.yaml:3", "JACKFIELD_LOGGING__LEVEL", "JACKFIELD_X__Y",
     ]  # fmt: skip
 
 
@@ -162,4 +162,4 @@ def test_a_file_of_another_shape_hides_no_problem_of_its_own(tmp_path: Path) -> 
         "JACKFIELD_HANDLERS__A__B: handlers.a.b: the configuration file has no such handler",
         "JACKFIELD_SERVER__PORT: server.port: there is no such setting",
     ]
-    assert complaints(tmp_path, "[1]\n", JACKFIELD_X="1") == ["config.yaml:1: expected keys and values, got a list"]
+    assert complaints(tmp_path, "[1]\n", JACKFIELD_X__Y="1") == ["config.yaml:1: expected keys and values, got a list"]

@@ -216,7 +216,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
 def test_a_wrong_environment_is_an_error(tmp_path: Path) -> None:
     """Unknown names and impossible values are all named, together with the file's own problems."""
     wrong = {
-        "JACKFIELD_SERVER__PROT": "1", "JACKFIELD_NONSENSE": "1", "JACKFIELD_HANDLERS__OTHER__X": "1",
+        "JACKFIELD_SERVER__PROT": "1", "JACKFIELD_NON__SENSE": "1", "JACKFIELD_HANDLERS__OTHER__X": "1",
         "JACKFIELD_SERVER__PORT": "eighty", "JACKFIELD_HANDLERS__UPLOAD__MAX_SIZE": "big",
     }  # fmt: skip
     said = refused(tmp_path, DEFAULTS + "extra: 1\n", **wrong)

@@ -255,6 +255,42 @@ async def test_the_end_of_the_service(tmp_path: Path, pair: Pair) -> None:
             assert (await outsider.sending(url)).ready["offset"] == len(DATA)
 
 
+# -- another certificate
+
+
+async def test_a_new_certificate_is_taken_while_sockets_live_on(tmp_path: Path, pair: Pair) -> None:
+    """On SIGHUP, and no upload ends; a pair that does not fit is told, and the old one stays."""
+    used = Pair(tmp_path / "used.pem", tmp_path / "used.key")
+    for source, target in ((pair.certificate, used.certificate), (pair.key, used.key)):
+        shutil.copy(source, target)
+    newer = Pair.make(tmp_path / "newer")
+    with running_service(tmp_path, server={"tls": used.settings}) as service:
+        async with TlsOutsider(service, ssl.create_default_context(cafile=str(pair.certificate))) as outsider:
+            sending = await outsider.sending(await outsider.create())
+            shutil.copy(newer.key, used.key)
+            service.signal(signal.SIGHUP)
+            await asyncio.to_thread(service.wait_for, "certificate.refused")
+            assert _served(service) == ssl.PEM_cert_to_DER_cert(pair.certificate.read_text("ascii"))
+            shutil.copy(newer.certificate, used.certificate)
+            service.signal(signal.SIGHUP)
+            await asyncio.to_thread(service.wait_for, "certificate.read")
+            assert _served(service) == ssl.PEM_cert_to_DER_cert(newer.certificate.read_text("ascii"))
+            await sending.binary(DATA)
+            await sending.finish(DATA)
+
+
+def _served(service: Service) -> bytes:
+    """The certificate that a new connection gets."""
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", service.port)))
+
+
+async def test_browsers_are_told_to_come_by_tls_alone(outsider: TlsOutsider) -> None:
+    """RFC 6797, in every answer."""
+    for path in ("/", "/upload", "/nowhere"):
+        async with outsider.session.get(path) as answer:
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
 # -- what cannot be served with
 
 

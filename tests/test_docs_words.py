@@ -171,7 +171,7 @@ def _help(command: str) -> str:
 
 
 def _commands() -> dict[str, str]:
-    return dict(re.findall(r"^    (\w+) +(.*)$", _help(""), re.MULTILINE))
+    return dict(re.findall(r"^    (\w+)\s+(.*)$", _help(""), re.MULTILINE))
 
 
 def _readme_tables() -> list[list[list[str]]]:

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jackfield.app.config.problems import KeyPath, Place, Places, Problem
-from jackfield.app.config.settings import LoggingSettings, ServerSettings, Settings
+from jackfield.app.config.settings import LoggingSettings, ServerSettings
 from jackfield.app.config.yamlfile import read_value
 
 PREFIX = "JACKFIELD_"
+SECTIONS = ("server", "logging", "handlers")
+_PART = "__"  # between the keys of a path
+_CLIENTS = "JACKFIELD_TOKEN"  # for the commands that send
 _UNKNOWN = "there is no such setting"
 
 
@@ -23,7 +26,7 @@ def override(tree: dict[str, Any], places: Places, environ: Mapping[str, str]) -
     setting, not to a section, and not to a handler that the file does not have.
     """
     problems = []
-    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+    for name in sorted(name for name in environ if name.startswith(PREFIX) and _PART in name):
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
         try:
             _check(name, path, tree)
@@ -33,9 +36,16 @@ def override(tree: dict[str, Any], places: Places, environ: Mapping[str, str]) -
     return problems
 
 
+def ignored(environ: Mapping[str, str], tree: dict[str, Any]) -> tuple[str, ...]:
+    """Names without a path in them are somebody else's, as Kubernetes' `JACKFIELD_PORT`; what may have been meant."""
+    names = sorted(name for name in environ if name.startswith(PREFIX) and _PART not in name and name != _CLIENTS)
+    meant = ((name, _meant(name, tree)) for name in names)
+    return tuple(f"{name} (did you mean {other}?)" if other else name for name, other in meant)
+
+
 def _check(name: str, path: tuple[str, ...], tree: dict[str, Any]) -> None:
     handlers = tree.get("handlers")
-    if name != name.upper() or path[0] not in Settings.model_fields:
+    if name != name.upper() or path[0] not in SECTIONS:
         meant = _meant(name, tree)
         raise _NameRefusedError(f"{_UNKNOWN}; did you mean {meant}?" if meant else _UNKNOWN)
     if len(path) < (3 if path[0] == "handlers" else 2):

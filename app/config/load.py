@@ -51,7 +51,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     if isinstance(tree, dict):
         wrong += environment.override(tree, places, environ)
     registry.make_importable(folder)
-    return _Builder(folder, places, wrong).settings(tree)
+    settings = _Builder(folder, places, wrong).settings(tree)
+    return settings.model_copy(update={"ignored": environment.ignored(environ, tree)})
 
 
 def build(tree: Mapping[str, Any], folder: Path) -> Settings:
@@ -132,8 +133,8 @@ class _Builder:
     def settings(self, tree: Any) -> Settings:
         """The whole tree; raises ConfigError when anything was wrong."""
         parts = self._mapping(tree, ()) or {}
-        for key in parts.keys() - Settings.model_fields.keys():
-            self._wrong((key,), problems.unknown(str(key), Settings.model_fields))
+        for key in parts.keys() - environment.SECTIONS:
+            self._wrong((key,), problems.unknown(str(key), environment.SECTIONS))
         server = self._section(ServerSettings, parts.get("server", {}), ("server",))
         logging = self._section(LoggingSettings, parts.get("logging", {}), ("logging",))
         handlers = self._handlers(self._mapping(parts.get("handlers", {}), ("handlers",)) or {})

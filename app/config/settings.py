@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from jackfield.app.handler import Handler, HandlerOptions
-from jackfield.app.options import Duration, File, Rate
+from jackfield.app.options import Duration, File, FilePath, Rate
 from jackfield.app.proxies import UNIX
 
 _OWN_PATHS = ("index", "healthz", "readyz", "metrics", "assets")
@@ -115,15 +115,24 @@ class LimitSettings(_Section):
     requests: Rate | None = 1000.0  # of HTTP, a second
 
 
+class AdminSettings(_Section):
+    """Where those who watch the service ask: `/healthz`, `/readyz` and `/metrics` are there, and nowhere else."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9090
+
+
 class ServerSettings(_Section):
     """What the service listens on, and its limits."""
 
     host: Host = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, Field(ge=0, le=65535)] | None = 8080
+    unix_socket: FilePath | None = None
     base_path: BasePath = ""
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Field(strict=False)] = ()
     allowed_origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Proxy, ...], Field(strict=False)] = ()
+    admin: AdminSettings | None = None
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     max_connections: Annotated[int, Field(ge=1)] = 10000
@@ -156,3 +165,4 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     logging: LoggingSettings = LoggingSettings()
     handlers: dict[str, HandlerSettings] = {}
+    ignored: tuple[str, ...] = ()  # variables of the environment that lead nowhere, and are none of ours
