@@ -65,6 +65,14 @@ def test_the_schema_has_the_handlers_options(tmp_path: Path) -> None:
         assert f'"{word}"' in done.stdout, word
 
 
+@pytest.mark.parametrize("command", ["check", "schema"])
+def test_a_closed_standard_output(tmp_path: Path, command: str) -> None:
+    """What nobody reads is not printed, and is no failure."""
+    line = f"{COMMAND} {command} --config {write(tmp_path)} >&-"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_words_that_are_no_command_are_a_usage_error(tmp_path: Path) -> None:
     """Unknown commands and options leave with 2; help leaves with 0 and names all commands."""
     for words in (["dance"], ["serve", "--dance"], ["ping"], ["upload"]):

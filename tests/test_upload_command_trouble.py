@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import unicodedata
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from jackfield.handlers.upload.command.display import visible
 from tests.support.outsider import content, digest, fresh_name
 from tests.support.scripted import Conversation, Scripted, problem
-from tests.support.service import Service
+from tests.support.service import COMMAND, Service
 from tests.support.uploader import Uploader
 
 
@@ -140,6 +141,33 @@ async def test_a_full_standard_output(service: Service, uploader: Uploader, fold
         "jackfield upload: standard output: No space left on device; what is stored from here on is not printed\n"
     )
     assert len(list((service.directory() / folder.name).iterdir())) == 3
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+async def test_closed_standard_streams(
+    service: Service, uploader: Uploader, folder: Path, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As daemons start their children: what nobody reads is not printed, errors never among the results."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(uploader.state))
+    (folder / "a").write_bytes(b"x")
+    shell = await asyncio.create_subprocess_shell(
+        f"{COMMAND} upload {folder}/a {folder}/missing {service.url} {closed}", stdout=PIPE, stderr=PIPE
+    )  # fmt: skip
+    out, err = await shell.communicate()
+    assert shell.returncode == 7
+    assert (len(out.splitlines()), len(err.splitlines())) == (">&-" not in closed.split(), "2>&-" not in closed)
+
+
+async def test_an_encoding_that_lacks_the_name(
+    service: Service, uploader: Uploader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt's name is escaped where standard output cannot hold it; every file has its receipt."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    for name in ("文", "é"):
+        (folder / name).write_bytes(b"x")
+    done = await uploader.run("-r", folder, service.url)
+    names = [line.rsplit("/", 1)[1] for line in done.lines]
+    assert (done.status, names) == (0, ["\\xe9", "\\u6587"]), done.err
 
 
 async def test_an_interrupted_stream_is_dropped(server: Scripted, uploader: Uploader) -> None:

@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import ssl
 import sys
 from contextlib import suppress
 from functools import partial
+from io import TextIOWrapper
 
 _DESCRIPTION = """Send files to the upload handler of a service. A file that an earlier run has stored, and that is
 unchanged since, is not sent again: its receipt is printed anew."""
@@ -64,7 +66,17 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         tls = ssl.create_default_context(cafile=arguments.cacert) if arguments.cacert else True
     except OSError as error:  # ssl.SSLError is one
         parser.error(f"--cacert {arguments.cacert}: {error.strerror or error}")
+    _prepare_streams()
     return asyncio.run(_main(arguments, tls))
+
+
+def _prepare_streams() -> None:
+    """Print nowhere where a standard stream is closed, and escape what the encoding of results does not have."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool) -> int:
