@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import operator
 import stat
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -51,7 +52,7 @@ class DirectoryPart:
         self.durable = manifest.durable
         self._scheduled = self.offset  # bytes that are written, or on their way to the disk
         self._state = DigestState(checkpoint=manifest.checkpoint)
-        self._digest: Any = None  # of the first `offset` bytes, where it is known
+        self._digest: tuple[int, Any] = (self.offset, None)  # of so many first bytes, the newest; None: not known
 
     # -- having it open
 
@@ -77,6 +78,7 @@ class DirectoryPart:
         file = await self._threads.run(self._open_file)
         self._file, self._writer = file, wrap(file, executor=self._writing)
         self._unsynced, self._scheduled = False, self.offset
+        self._digest = (self.offset, None)
         self._failstop.reset()
 
     def _open_file(self) -> HashingFile:
@@ -111,7 +113,7 @@ class DirectoryPart:
         if not self.offset or self.offset - self._state.hashed > _REHASH_AT_ONCE:
             return None
         digest: str = await self._threads.run(file.catch_up)
-        self._digest = self._state.digest
+        self._digest = (self.offset, self._state.digest)
         return digest
 
     async def detach(self) -> None:
@@ -128,7 +130,7 @@ class DirectoryPart:
         if self._damaged:
             self.offset = self.durable = 0
         elif self._unsynced:
-            self.offset, self._digest = self.durable, None
+            self.offset = self.durable
 
     # -- bytes
 
@@ -148,7 +150,8 @@ class DirectoryPart:
         finally:
             digest = await digesting  # until then the memory is in use
         self.offset += size
-        self._digest = digest
+        # The loop may hear of the write behind this one first: then that one's digest is the newer.
+        self._digest = max((start + size, digest), self._digest, key=operator.itemgetter(0))
 
     async def sync(self) -> None:
         """See the contract. One at a time: who asks while one runs waits for it, and for the next."""
@@ -159,14 +162,15 @@ class DirectoryPart:
             return
         if self._file is None or self._unsynced or self._damaged:
             raise OSError(errno.EIO, "The disk has failed")
-        offset, digest = self.offset, self._digest
+        offset, (end, digest) = self.offset, self._digest
         try:
             await self._threads.run(self._sync_file, self._file)
         except OSError as error:
             self._distrust(error)
             raise
         # Where the digest is not known the checkpoint before stays: it is of fewer bytes.
-        checkpoint = self._manifest.checkpoint if digest is None else Checkpoint(offset, digest.hexdigest())
+        known = digest is not None and end == offset
+        checkpoint = Checkpoint(offset, digest.hexdigest()) if known else self._manifest.checkpoint
         await self._save(replace(self._manifest, durable=offset, checkpoint=checkpoint, complete=None))
 
     def _distrust(self, error: OSError) -> None:
@@ -196,7 +200,7 @@ class DirectoryPart:
         self._damaged = True
         self._failstop.fail(errno.EIO)
         await self._save(replace(self._manifest, durable=0, checkpoint=None, complete=None))
-        self.offset, self._digest, self._state = 0, None, DigestState()
+        self.offset, self._state = 0, DigestState()
         await self._close()
         await self._threads.run(self._staging.replace_part, self._key, 0)
         self._damaged = self._unsynced = False
