@@ -53,7 +53,7 @@ class Messages(Receiver, asyncio.Protocol):
         return None
 
     def arrival(self, timeout: float | None = None) -> "asyncio.Future[bool]":
-        """See `Receiver`. True after `timeout` seconds in which nothing came.
+        """See `Link`. True after `timeout` seconds in which nothing came.
 
         A timer that is there already is left as it is, and is set anew when it fires: the deadline moves on with
         every message, and a timer for each of them would cost 3 µs.
@@ -83,7 +83,7 @@ class Messages(Receiver, asyncio.Protocol):
             self._timer = None
 
     def discard(self) -> None:
-        """See `Receiver`."""
+        """See `Inbound`."""
         super().discard()
         self._stop_timer()
 

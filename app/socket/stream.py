@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from jackfield.app.socket.buffers import PAGE, Buffers, Slab
 from jackfield.app.socket.frames import CLOSE, TEXT
-from jackfield.app.socket.receiver import AHEAD, Receiver
+from jackfield.app.socket.inbound import AHEAD
+from jackfield.app.socket.receiver import Receiver
 from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.slabs import Slabs
 
@@ -182,7 +183,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self._slabs.asked = self._loop.time()
 
     def discard(self) -> None:
-        """See `Receiver`; the memory is given back."""
+        """See `Inbound`; the memory is released."""
         self._stopped = False
         chunks = [item for item in self._items if isinstance(item, _Chunk)]
         super().discard()
@@ -243,7 +244,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
             self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `Receiver`; the slab that is being filled is given back."""
+        """See `Link`; the slab that is being filled is released."""
         self._slabs.close()
         self._buffers.leave(self._resume)
         super().connection_lost(exc)
@@ -251,7 +252,7 @@ class Stream(Receiver, asyncio.BufferedProtocol):
     # -- reading on
 
     def _parse_kept(self) -> None:
-        """See `Receiver`; no more than there is room for in slabs."""
+        """See `Inbound`; no more than fits into slabs."""
         data, start = self._kept, self._at
         stop = len(data)
         if not self._discarding:

@@ -1,4 +1,4 @@
-"""The staging folder: its files, its lock, its clock. Blocking calls.
+"""The files of the staging folder. Blocking calls.
 
     .incoming/lock             held with flock while a service runs; in it, JSON: when the machine was started
     .incoming/<key>.part       the bytes of an open upload
@@ -12,25 +12,19 @@
 The key is the SHA-256 of the token: who can read the folder cannot use what lies in it.
 """
 
-import errno
-import fcntl
 import os
-import re
-import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from jackfield.app.errors import CannotStart
 from jackfield.handlers.upload.store import records
-from jackfield.handlers.upload.store.disk import FILE, FOLDER, Disk
+from jackfield.handlers.upload.store.disk import Disk
+from jackfield.handlers.upload.store.lock import FolderLock
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest, Member, Stored
 from jackfield.handlers.upload.wire.messages import Promise
 
 NAME: Final = ".incoming"
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Staging:
@@ -40,97 +34,19 @@ class Staging:
         self.directory = directory
         self.folder = directory / NAME
         self.disk = disk
-        self._lock: int | None = None
-        self._epoch = 0.0  # when the machine was started, in seconds since 1970; set by `open`
-
-    def now(self) -> float:
-        """Seconds since 1970, by a clock of our own: it goes on when the system's jumps, so that nothing
-        expires by that, and from one run of the service to the next, until the machine is started anew.
-        """
-        return self._epoch + time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    # -- the folder
+        self._lock = FolderLock(directory, self.folder, disk)
 
     def open(self) -> None:
-        """Make the folders, see that they can be used, and lock them. Raises CannotStart."""
-        try:
-            self._make_folders()
-            self._check()
-            self._lock = self.disk.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | FILE)
-            self._take(self._lock)
-            self._probe()
-            self._set_clock(self._lock)
-        except CannotStart:
-            self.close()
-            raise
-        except OSError as error:
-            self.close()
-            raise CannotStart(f"{self.directory} cannot be used for uploads: {error.strerror}") from error
-
-    def _make_folders(self) -> None:
-        """Those that are missing, durably: what is safe below a folder is lost with the folder."""
-        missing = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-        for folder in reversed(missing):
-            self.disk.make_folder(folder, mode=0o700 if folder == self.folder else 0o777)
-            self.disk.sync_folder(folder.parent)
-
-    def _check(self) -> None:
-        if not stat.S_ISDIR(self.disk.lstat(self.folder).st_mode):
-            raise CannotStart(f"{self.folder} is not a folder")
-        with self.disk.opened(self.directory, FOLDER) as above, self.disk.opened(self.folder, FOLDER) as folder:
-            if _mount(above) != _mount(folder):
-                raise CannotStart(f"{self.folder} is on another file system than {self.directory}")
-
-    def _take(self, lock: int) -> None:
-        try:
-            self.disk.call(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"{self.directory} is in use by another service") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            raise CannotStart(f"{self.directory} cannot be locked: this file system has no locks") from error
-
-    def _probe(self) -> None:
-        """Publishing is a hard link: find out now whether there are any, and what a sync of a folder says."""
-        probe, link = self.folder / "probe.new", self.folder / "probe.link.new"
-        for path in (probe, link):
-            self.disk.unlink(path)
-        try:
-            self.disk.write_new(probe, b"", sync=False)
-            self._link(probe, link)
-            if not self.disk.writable(self.directory):
-                raise CannotStart(f"{self.directory} cannot be written")
-        finally:
-            for path in (probe, link):
-                self.disk.unlink(path)
-        self.disk.sync_folder(self.folder)
-
-    def _link(self, probe: Path, link: Path) -> None:
-        with self.disk.opened(probe) as fd, self.disk.opened(self.folder, FOLDER) as folder:
-            try:
-                self.disk.link(fd, link.name, folder)
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
-                    raise
-                problem = f"{self.directory} cannot be used for uploads: this file system has no hard links"
-                raise CannotStart(problem) from error
-
-    def _set_clock(self, lock: int) -> None:
-        """Read from the lock file when the machine was started; if it was restarted since, write it anew."""
-        boot = _BOOT.read_text(encoding="ascii").strip()
-        started = records.read_clock(self.disk.pread(lock, records.LARGEST, 0), boot)
-        if started is None:
-            started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-            self.disk.truncate(lock, 0)
-            self.disk.write(lock, records.write_clock(boot, started))
-        self._epoch = started
+        """Make the folders, check that they can be used, and lock them. Raises CannotStart."""
+        self._lock.acquire()
 
     def close(self) -> None:
-        """Give the lock back."""
-        if self._lock is not None:
-            self.disk.close(self._lock)
-            self._lock = None
+        """Release the lock."""
+        self._lock.release()
+
+    def now(self) -> float:
+        """Seconds since 1970, by the store's own clock: see `FolderLock.now`."""
+        return self._lock.now()
 
     # -- paths
 
@@ -247,9 +163,3 @@ class Staging:
     def open_part(self, key: str) -> AbstractContextManager[int]:
         """A descriptor of the part, for reading; never through a link."""
         return self.disk.opened(self.part(key))
-
-
-def _mount(fd: int) -> str:
-    """Which mount an open folder is on: a mount of the same disk is another one, too, and no link goes across."""
-    found = re.search(r"^mnt_id:\s*(\d+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii"), re.MULTILINE)
-    return found[1] if found else ""
