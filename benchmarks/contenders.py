@@ -94,6 +94,6 @@ TUS_NODE: Final = Contender("@tus/server", Tus, _node("tus.mjs"), "@tus/server")
 TUS_PYTHON: Final = Contender("tuspyserver", Tus, _script("tuspyserver_server.py"), "tuspyserver")
 NGINX: Final = Contender("nginx PUT", Put, _nginx, "nginx")
 FLOOR: Final = Contender(
-    "the work itself", PlainSocket, _script("floor.py", sys.executable), does="receives, unmasks, hashes, writes, syncs"
+    "lower bound", PlainSocket, _script("floor.py", sys.executable), does="receives, unmasks, hashes, writes, syncs"
 )
 PEERS: Final = (NAIVE, TUS_NODE, TUS_PYTHON, PICOWS, WEBSOCKETS, WS, NGINX)

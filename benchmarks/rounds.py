@@ -1,4 +1,4 @@
-"""Running a row: its entries in turn, round after round, so that the machine's moods meet all of them alike."""
+"""Running a row: its entries in turn, round after round, so that the machine's noise meets all of them alike."""
 
 from benchmarks.rows import Entry, Results, Row
 

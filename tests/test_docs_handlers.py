@@ -1,8 +1,10 @@
 """The handlers of docs/handlers.md, copied from the page and plugged into a real service."""
 
+import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.documents import blocks
+from tests.support.documents import PROJECT, blocks, read
 from tests.support.outsider import Outsider, content, eventually
 from tests.support.rawsocket import Closed, RawSocket, Refusal
 from tests.support.service import PATIENCE, Service, jackfield, running_service
@@ -154,3 +156,20 @@ def test_the_examples_are_listed(examples: Service) -> None:
     """`jackfield schema` has the options of a handler that lies beside config.yaml."""
     schema = json.loads(jackfield("schema", folder=examples.folder).stdout)
     assert "highest" in schema["$defs"]["guess"]["properties"]
+
+
+def _used(path: Path) -> Iterator[tuple[str, str]]:
+    """The members of a connection, or of its stream, that a module uses."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value).rpartition(".")[2].removeprefix("_")
+            if owner in ("connection", "stream"):
+                yield owner, node.attr
+
+
+def test_what_the_upload_handler_uses_is_in_the_tables() -> None:
+    """The seam is whole: each member of a connection and of its stream that it uses is public, and on the page."""
+    modules = [PROJECT / "handlers/upload/handler.py", *(PROJECT / "handlers/upload/sockets").glob("*.py")]
+    used = {member for path in modules for member in _used(path)}
+    assert ("stream", "align") in used
+    assert used - set(re.findall(r"`(?:await |async with )?(connection|stream)\.(\w+)", read(PAGE))) == set()

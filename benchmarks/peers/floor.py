@@ -1,4 +1,4 @@
-"""What the work itself costs: receive, unmask, SHA-256, write and fsync of one stream, in one blocking thread.
+"""What the work costs at least: receive, unmask, SHA-256, write and fsync of one stream, in one blocking thread.
 
 Not a server that anybody could use: it trusts every byte. No service that verifies and syncs can be cheaper.
 """
