@@ -261,7 +261,7 @@ class Dispatcher:
         """Ping peers that are silent for one heartbeat, cut those silent for two; runs until it is cancelled.
 
         aiohttp's own heartbeat cuts peers whose pongs lie unread while a handler is busy. Here any byte
-        is a sign of life, and time in which the socket is not read does not count.
+        is a sign of life, and time in which the socket is not read does not count, as long as there is a link.
         """
         self._checked_at = asyncio.get_running_loop().time()
         await periodically("liveness", self._period, self._check_all)
@@ -277,7 +277,8 @@ class Dispatcher:
     async def _check_liveness(self, connection: Connection) -> None:
         now = asyncio.get_running_loop().time()
         source = connection.source
-        if connection.transport.is_closing() or not connection.transport.is_reading():
+        transport = connection.transport
+        if transport.is_closing() or not (transport.is_reading() or closing.is_reset(connection)):
             source.heard = now
         silence = now - source.heard
         if silence >= 2 * self._heartbeat:

@@ -87,6 +87,27 @@ async def test_time_in_which_we_do_not_read_does_not_count(jackfield_server: Jac
         await sending
 
 
+async def test_a_link_that_is_cut_while_its_socket_is_not_read(jackfield_server: JackfieldServer) -> None:
+    """The reset is noticed all the same, and what the socket holds is given back; the handler hears of it later."""
+    service = await jackfield_server(SECTIONS, heartbeat=0.2)
+    async with raw(service, "/busy") as opened:
+        sending = asyncio.create_task(opened.send(messages(*[bytes(100_000)] * 100)))
+        (connection,) = service.app[DISPATCHER]._lives
+
+        async def not_read() -> bool:
+            return not connection.transport.is_reading()
+
+        await eventually(not_read)
+        sending.cancel()
+        await asyncio.wait([sending])
+        opened.reset()
+
+        async def lost() -> bool:
+            return connection.lost
+
+        await eventually(lost)
+
+
 @pytest.mark.parametrize("path", ["/endless", "/upload"])
 async def test_time_in_which_we_stood_still_does_not_count(tmp_path: Path, path: str) -> None:
     """A service that did not run for many heartbeats, as when its machine was suspended, cuts nobody for it."""

@@ -17,7 +17,8 @@ from jackfield.app.socket.closing import CLOSE_LIMIT
 from jackfield.app.socket.connection import SEND_LIMIT
 from jackfield.app.socket.receiver import MAX_EMPTY, MAX_PONGS
 from jackfield.app.socket.shared import MESSAGE_MEMORY
-from jackfield.handlers.upload.sockets.answers import BACKLOG, SLOTS
+from jackfield.handlers.upload.sockets.answers import HIGH_WATER
+from jackfield.handlers.upload.sockets.many import MAX_UNANSWERED
 from jackfield.handlers.upload.store import part
 from jackfield.handlers.upload.store.small import SMALL
 from jackfield.handlers.upload.wire import words
@@ -70,8 +71,8 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert seconds["too_many_connections"] == seconds["too_many_files"] == seconds["draining"]
     assert seconds["draining"] == seconds["too_many_connections"]
     assert numbers["digest in `ready` after a restart of the service"] == f"{part._REHASH_AT_ONCE // 2**20} MiB"
-    assert numbers["requests that wait for their answers on one socket"] == f"{SLOTS}"
-    assert numbers["answers that wait to be read on one socket"] == f"{BACKLOG // 2**20} MiB"
+    assert numbers["requests that wait for their answers on one socket"] == f"{MAX_UNANSWERED}"
+    assert numbers["answers that wait to be read on one socket"] == f"{HIGH_WATER // 2**20} MiB"
     assert numbers["a file that may be held in memory until its `end`, where there are many on one socket"] == (
         f"{SMALL // 2**10} KiB"
     )

@@ -157,7 +157,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Upload, "serve", squeezed)
     monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.2)
-    monkeypatch.setattr(answers_module, "GIVE_UP", 0.2)
+    monkeypatch.setattr(answers_module, "STALLED", 0.2)
 
 
 @pytest.mark.usefixtures("small_buffers")

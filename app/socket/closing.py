@@ -1,6 +1,7 @@
 """Closing and pinging a socket: for the dispatcher alone, never for a handler."""
 
 import asyncio
+import select
 from typing import Any
 
 from aiohttp import WSMsgType
@@ -54,6 +55,13 @@ async def _send_close_frame(connection: Connection[Any], end: Close) -> None:
 def abort(connection: Connection[Any]) -> None:
     """Reset the link, without a Close frame."""
     connection.transport.abort()
+
+
+def is_reset(connection: Connection[Any]) -> bool:
+    """Whether the peer has reset the link: the event loop does not notice that of a socket it does not read."""
+    poll = select.poll()
+    poll.register(connection.transport.get_extra_info("socket").fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 async def ping(connection: Connection[Any]) -> None:

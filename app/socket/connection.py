@@ -101,6 +101,11 @@ class Connection(Generic[Admitted]):
         """Whether there is no link any more: nothing can be sent, and nothing will come."""
         return self.source.lost
 
+    async def until_lost(self) -> None:
+        """Wait until there is no link any more."""
+        while not self.source.lost:
+            await self.source.writable()
+
     @property
     def backlog(self) -> int:
         """Bytes sent and not yet taken by the peer's side of the network."""

@@ -1,156 +1,194 @@
-"""The answers on a socket of many files, given in the order of the requests.
+"""Sends the answers on a socket of many files, as fast as the client reads them and no faster.
 
-Each request has a *slot*, and only the foremost slot speaks. What waits to be said is counted, so that
-a client that does not read is not read on either; and it is offered, never forced upon anybody: who
-sends a large file for minutes may read its first answer afterwards.
+Answers are offered, never forced upon anybody: who sends a large file for minutes may read its first answer
+afterwards. What waits is counted. Above the high-water mark nothing more is received from the client.
 """
 
 import asyncio
-from collections import deque
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
 
 from jackfield.app.handler import Connection, Failure
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.sockets.acks import Acks
-from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.wire.many import ManyConversation, Slot
 from jackfield.handlers.upload.wire.words import IDLE
 
-SLOTS: Final = 512  # requests that wait for their answers at once; beyond them the socket is not read
-BACKLOG: Final = 1024 * 1024  # bytes of answers that wait to be read, likewise
-_TOGETHER: Final = 16 * 1024  # characters of answers in one write: a write costs as much as making ten of them
-_SLOW: Final = 0.02  # seconds until a peer that is slow to read is offered the next answer
-GIVE_UP: Final = 5.0  # seconds in which a peer whose socket is over may take nothing at all
-
-
-class Slot:
-    """The answers to one `create` or `resume`."""
-
-    def __init__(self, token: str | None) -> None:
-        self.token = token
-        self.texts: deque[str] = deque()  # what is to be said, as soon as it is this slot's turn
-        self.done = False  # nothing more will be
-        self.session: Session | None = None  # until it is let go
-        self.acks: Acks | None = None
-        self.ending: Failure | None = None  # it is taken over, and ends when what has arrived is used
-
-    def moved(self) -> None:
-        """There is something to acknowledge."""
-        if self.acks is not None:
-            self.acks.moved()
+HIGH_WATER: Final = 1024 * 1024  # bytes of answers that wait to be sent, above which nothing more is received
+LOW_WATER: Final = HIGH_WATER // 2  # bytes from which on it goes on
+_WRITE: Final = 16 * 1024  # bytes of answers in one write: a write costs as much as making ten of them
+STALLED: Final = 5.0  # seconds in which a peer whose socket is over may take nothing at all
+LINGER: Final = 30.0  # seconds in which it must have taken everything
 
 
 class Answers:
-    """All slots of one socket. `unsaid` counts the bytes that wait, `unanswered` the slots that are not done."""
+    """The answers of `conversation`. Say `changed`, `begin` or `done` when it has said something."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, conversation: ManyConversation) -> None:
         self._connection = connection
-        self._slots: deque[Slot] = deque()
-        self._news = asyncio.Event()
-        self._progress = asyncio.Event()
-        self._acknowledged: Acks | None = None  # whose acks are being sent
+        self._conversation = conversation
+        self._counted = 0  # bytes that the connection knows of
+        self._news = asyncio.Event()  # there may be something to send
+        self._progress = asyncio.Event()  # something was said or sent since `progress` began to wait
+        self._tasks: list[asyncio.Task[None]] = []  # the sending, and the watch over the link
+        self._lost_at: float | None = None  # of the loop's clock; set when the link is lost
+        self.over = False  # nothing will be sent any more
+        self._acks: dict[Slot, Acks] = {}  # of slots whose `ready` was said and that are not done
+        self._acknowledged: Slot | None = None  # whose acks are being sent
         self._acknowledging: asyncio.Task[None] | None = None
-        self.unsaid = 0
-        self.unanswered = 0
 
-    @property
-    def unheard(self) -> bool:
-        """Whether it is the peer that the next answer waits for."""
-        return bool(self._slots and self._slots[0].texts)
+    # -- what there is to send
 
-    def slot(self, token: str | None) -> Slot:
-        """One behind all others."""
-        slot = Slot(token)
-        self._slots.append(slot)
-        self.unanswered += 1
-        return slot
+    def begin(self, slot: Slot, part: Part, often: int) -> None:
+        """Its `ready` was said: from now on there may be acks, whenever it is its turn, until `done` is said."""
+        if slot not in self._acks:
+            self._acks[slot] = Acks(part, often, partial(self._offer, slot))
+        self._acks[slot].begin()
+        self.changed()
 
-    def say(self, slot: Slot, text: str, *, done: bool = False) -> None:
-        """Put one text where it belongs; after one that is `done` nothing more may be said there."""
-        assert not slot.done, "one `stored` or `error` for each request"
-        slot.texts.append(text)
-        self._count(len(text.encode()))
-        if done:
-            slot.done = True
-            self.unanswered -= 1
+    def moved(self, slot: Slot) -> None:
+        """There may be something to acknowledge."""
+        if slot in self._acks:
+            self._acks[slot].moved()
+
+    def done(self, slot: Slot) -> None:
+        """Its last answer was said."""
+        self._acks.pop(slot, None)
+        self.changed()
+
+    def changed(self) -> None:
+        """The conversation has said something."""
+        self._count()
         self._news.set()
         self._progress.set()
 
-    def _count(self, size: int) -> None:
-        self.unsaid += size
-        self._connection.count_unsent(size)
+    def _count(self) -> None:
+        pending = 0 if self.over else self._conversation.pending_bytes
+        self._connection.count_unsent(pending - self._counted)
+        self._counted = pending
+
+    def _offer(self, slot: Slot, acks: Sequence[str]) -> bool:
+        """Acks stand behind the `ready` of their slot, and before its last answer."""
+        if slot is not self._conversation.speaker or slot.texts:
+            return False
+        return self._connection.offer_all(acks)
+
+    # -- back-pressure
+
+    @property
+    def too_many(self) -> bool:
+        """Whether so many bytes of answers wait that nothing more may be received."""
+        return self._conversation.pending_bytes > HIGH_WATER
 
     async def room(self, limit: float) -> None:
-        """Until not too much waits. Raises Failure `idle` where the peer reads no answer for `limit` seconds."""
-        while self.unanswered >= SLOTS or self.unsaid > BACKLOG:
+        """Until few enough answers wait, or nothing can be sent any more.
+
+        Raises Failure `idle` where the peer has let us wait for `limit` seconds in all: to read a little now and then
+        is not enough.
+        """
+        loop = asyncio.get_running_loop()
+        left = limit
+        while self._conversation.pending_bytes > LOW_WATER and not self.over:
+            began, blocked = loop.time(), self._conversation.blocked_by_peer
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(left if blocked else None):
                     await self._connection.interruptible(self.progress())
             except TimeoutError:
-                if self.unheard:
-                    raise Failure(IDLE, f"No answer was read within {limit:g} s.") from None
+                self._give_up()
+                raise Failure(IDLE, f"The answers were not read within {limit:g} s.") from None
+            if blocked:
+                left -= loop.time() - began
 
     async def progress(self) -> None:
-        """Until something more was said, or put where it belongs."""
+        """Until something more was said or sent, or nothing can be sent any more."""
         self._progress.clear()
-        await self._progress.wait()
+        if not self.over:
+            await self._progress.wait()
 
-    async def run(self) -> None:
-        """Speak, until cancelled."""
-        try:
-            while True:
-                self._acknowledge()
-                texts = self._due()
-                if not texts:
-                    await self._something_new()
-                elif self._connection.offer_all(texts):
-                    self._said(len(texts))
-                else:
-                    await asyncio.sleep(_SLOW)
-        finally:
-            if self._acknowledging is not None:
-                self._acknowledging.cancel()
+    # -- sending
 
-    async def _something_new(self) -> None:
-        self._news.clear()
-        await self._news.wait()
+    def start(self) -> None:
+        """Send in a task of its own, until `stop`, or until nothing can be sent any more."""
+        self._tasks = [
+            self._begin("upload.answers", self._run()),
+            self._begin("upload.link", self._watch_link()),
+        ]
 
-    def _acknowledge(self) -> None:
-        """There are acks for the foremost slot, until it is done."""
-        acks = self._slots[0].acks if self._slots and not self._slots[0].done else None
-        if acks is not self._acknowledged:
-            if self._acknowledging is not None:
-                self._acknowledging.cancel()
-            self._acknowledging = None if acks is None else asyncio.create_task(acks.run())
-            self._acknowledged = acks
+    def stop(self) -> None:
+        """Send nothing more: the socket is over."""
+        self._give_up()
+        for task in self._tasks:
+            task.cancel()
 
-    def _due(self) -> list[str]:
-        """What comes next, of as many slots as are done, up to what is worth one write."""
-        texts: list[str] = []
-        size = 0
-        for slot in self._slots:
-            for text in slot.texts:
-                texts.append(text)
-                size += len(text)
-            if not slot.done or size >= _TOGETHER:
-                break
-        return texts
-
-    def _said(self, count: int) -> None:
-        """So many texts are said; slots that have nothing more to say are over."""
-        slots = self._slots
-        for _ in range(count):
-            self._count(-len(slots[0].texts.popleft().encode()))
-            if slots[0].done and not slots[0].texts:
-                slots.popleft()
+    def _give_up(self) -> None:
+        self.over = True
+        self._count()
+        self._news.set()
         self._progress.set()
 
-    async def all_said(self) -> None:
-        """Until all is said that there is to say, and the last bytes are acknowledged; or the peer takes no more."""
-        while self.unsaid and not self._connection.lost:
+    async def _watch_link(self) -> None:
+        """Wake whoever waits for the peer when it is gone."""
+        await self._connection.until_lost()
+        self._lost_at = asyncio.get_running_loop().time()
+        self._give_up()
+
+    @property
+    def lost_for(self) -> float:
+        """Seconds since the link was lost; 0 while it is there."""
+        return 0.0 if self._lost_at is None else asyncio.get_running_loop().time() - self._lost_at
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = tasks.begin(name, work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A socket that answers nothing more would be waited for without end: where sending fails, it ends."""
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, Failure):
+            self._connection.interrupt(failure)
+
+    async def _run(self) -> None:
+        try:
+            while not self.over:
+                self._let_acknowledge()
+                texts = self._conversation.sendable(_WRITE)
+                if not texts:
+                    self._news.clear()
+                    await self._news.wait()
+                elif self._connection.offer_all(texts):
+                    self._conversation.sent(len(texts))
+                    self._count()
+                    self._progress.set()
+                elif not await self._connection.drained():
+                    return
+        finally:
+            self._give_up()
+            if self._acknowledging is not None:
+                self._acknowledging.cancel()
+
+    def _let_acknowledge(self) -> None:
+        """The slot whose turn it is may send acks, until it is done."""
+        speaker = self._conversation.speaker
+        slot = speaker if speaker in self._acks else None
+        if slot is not self._acknowledged:
+            if self._acknowledging is not None:
+                self._acknowledging.cancel()
+            self._acknowledging = None if slot is None else self._begin("upload.acks", self._acks[slot].run())
+            self._acknowledged = slot
+
+    async def all_sent(self) -> None:
+        """Until all is sent that there is to say, and the last bytes are acknowledged; or the peer takes no more."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + LINGER
+        while self._conversation.pending_bytes and not self.over:
             try:
-                async with asyncio.timeout(GIVE_UP):
+                async with asyncio.timeout_at(min(loop.time() + STALLED, latest)):
                     await self.progress()
             except TimeoutError:
                 return
-        last = self._slots[0] if self._slots else None
-        if last is not None and last.acks is not None and not last.done:
-            last.acks.send()
+        speaker = self._conversation.speaker
+        if speaker is not None and speaker in self._acks:
+            self._acks[speaker].send()

@@ -1,6 +1,7 @@
 """What comes in on a socket of many files; and a look ahead, for small files of which all is here already."""
 
 from collections import deque
+from dataclasses import dataclass
 
 from jackfield.app.handler import Batch, Connection, Failure
 from jackfield.handlers.upload.settings import UploadOptions
@@ -10,6 +11,32 @@ from jackfield.handlers.upload.store.small import SMALL
 from jackfield.handlers.upload.wire.messages import End, Promise, parse_many
 
 
+@dataclass(slots=True)
+class CompleteFile:
+    """All bytes of a small file, and its end. Release it, or read it, which does the same."""
+
+    batch: Batch | None  # None where it is empty
+    text: str
+    end: End
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return 0 if self.batch is None else self.batch.size
+
+    def read(self) -> bytes:
+        """A copy of its bytes; their memory is given back."""
+        data = b"" if self.batch is None else b"".join(self.batch.views)
+        self.release()
+        return data
+
+    def release(self) -> None:
+        """Give the memory back."""
+        if self.batch is not None:
+            self.batch.release()
+            self.batch = None
+
+
 class Incoming:
     """Bytes and texts of one connection, in the order they came."""
 
@@ -17,7 +44,7 @@ class Incoming:
         self._connection = connection
         self._options = options
         self._least = least(options)
-        self._ahead: deque[Batch | str] = deque()  # taken by `whole`, and yet to be used
+        self._ahead: deque[Batch | str] = deque()  # looked at, and yet to be used
 
     @property
     def waiting(self) -> bool:
@@ -34,7 +61,7 @@ class Incoming:
         """The same, when the service ends; see `Stream.next`."""
         return self._ahead.popleft() if self._ahead else await self._connection.stream.next()
 
-    def whole(self, promise: Promise) -> tuple[bytes, End] | None:
+    def take_complete_file(self, promise: Promise) -> CompleteFile | None:
         """The bytes of a small file and its end, where they stand next and can be had without waiting."""
         allowed = min(self._options.max_size if promise.size is None else promise.size, SMALL)
         if self._ahead or (promise.size is not None and promise.size > SMALL):
@@ -43,15 +70,17 @@ class Incoming:
         item = stream.ready(1, allowed)
         batch, text = (item, stream.ready(1, 1)) if isinstance(item, Batch) else (None, item)
         size = 0 if batch is None else batch.size
-        end = _end(text)
-        if end is None or size > allowed or promise.size not in (None, size):
-            self._ahead.extend(item for item in (batch, text) if item is not None)
-            return None
-        data = b""
-        if batch is not None:
-            data = b"".join(batch.views)
-            batch.release()
-        return data, end
+        if isinstance(text, str) and size <= allowed and promise.size in (None, size):
+            end = _end(text)
+            if end is not None:
+                return CompleteFile(batch, text, end)
+        self._ahead.extend(item for item in (batch, text) if item is not None)
+        return None
+
+    def put_back(self, file: CompleteFile) -> None:
+        """Take it again, piece by piece."""
+        batch, file.batch = file.batch, None
+        self._ahead.extend(item for item in (batch, file.text) if item is not None)
 
     def drop(self) -> None:
         """Nothing more is used: give the memory back."""
@@ -61,11 +90,9 @@ class Incoming:
         self._ahead.clear()
 
 
-def _end(item: Batch | str | None) -> End | None:
-    if not isinstance(item, str):
-        return None
+def _end(text: str) -> End | None:
     try:
-        message = parse_many(item)
+        message = parse_many(text)
     except Failure:
         return None
     return message if isinstance(message, End) else None
