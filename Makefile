@@ -55,7 +55,7 @@ fix: .venv/test ## let ruff mend what it can
 torture: .venv/test ## the long forms of the crash tests
 	$(BIN)/python -m pytest -m torture --timeout 3600 tests
 
-docs: .venv/test ## write the parts of docs/architecture.md that the code prints
+docs: .venv/test ## write the parts of docs/*.md that the code prints
 	$(BIN)/python -m tests.support.structure
 
 bench: .venv/test ## measure beside the peers (about half an hour)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support import structure
-from tests.support.documents import PAGES, PROJECT, anchors, links, prose
+from tests.support.documents import PAGES, PROJECT, anchors, links, prose, read
 
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 
@@ -30,11 +30,11 @@ def test_named_files_exist(page: str) -> None:
         assert list(PROJECT.glob(path)), f"{page} names {path}"
 
 
-def test_what_the_architecture_prints_of_the_code_is_so() -> None:
-    """The table of modules and the picture of the layers are those of the code; `make docs` writes them anew."""
-    page = structure.PAGE.read_text(encoding="utf-8")
-    assert re.findall(r"<!-- printed: (\w+) -->", page) == list(structure.PARTS)
-    assert structure.printed(page) == page
+@pytest.mark.parametrize("page", structure.PAGES)
+def test_what_a_page_prints_of_the_code_is_so(page: str) -> None:
+    """The table of modules, the layers and the state diagrams are those of the code; `make docs` writes them anew."""
+    assert re.findall(r"<!-- printed: (\w+) -->", read(page)) == list(structure.PAGES[page])
+    assert structure.printed(page, read(page)) == read(page)
 
 
 def test_sections_that_the_code_names_exist() -> None:

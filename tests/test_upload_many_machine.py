@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jackfield.app.errors import BAD_MESSAGE, Failure
+from jackfield.app.errors import BAD_MESSAGE, Failure, Kind
 from jackfield.handlers.upload.wire.many import (
     TRANSITIONS,
     Discard,
@@ -17,12 +17,10 @@ from jackfield.handlers.upload.wire.many import (
     Said,
     Slot,
     State,
-    diagram,
 )
 from jackfield.handlers.upload.wire.messages import Creation, End, Promise, Receipt, Restart, Resume
 from jackfield.handlers.upload.wire.one import Bytes
 from jackfield.handlers.upload.wire.words import CANCELLED, DIGEST_MISMATCH, SUPERSEDED, UNKNOWN_UPLOAD
-from tests.support.documents import blocks
 
 CREATE = Creation(Promise("a"))
 TOKEN = "t" * 32
@@ -184,6 +182,60 @@ def test_what_can_be_no_token_is_not_echoed(token: str) -> None:
     assert len(text.encode()) < 200
 
 
+def test_an_answer_that_could_not_be_sent_is_offered_again() -> None:
+    """Whoever is interrupted in sending loses no receipt, and none is sent twice."""
+    machine = ManyConversation()
+    machine.stored(ended(machine), RECEIPT)
+    texts = machine.sendable(ALL)
+    assert machine.sendable(ALL) == texts, "it was not sent"
+    machine.sent(1)
+    assert machine.sendable(ALL) == texts[1:]
+    machine.sent(1)
+    assert machine.sendable(ALL) == []
+    assert machine.pending_bytes == 0
+
+
+def test_an_ack_stands_behind_its_ready_and_before_the_last_answer() -> None:
+    """None while `ready`, or one after a `restart`, waits to be sent; none for a request that is not the foremost."""
+    machine = ManyConversation()
+    first, second = begun(machine), None
+    assert not machine.may_acknowledge(first), "its `ready` is not sent"
+    assert answers(machine) == ["ready"]
+    assert machine.may_acknowledge(first)
+    machine.receive(Restart())
+    machine.ready(first, "ready")
+    assert not machine.may_acknowledge(first), "its offset is a new one"
+    assert answers(machine) == ["ready"]
+    machine.receive(End())
+    machine.ended(first)
+    assert machine.may_acknowledge(first), "`durable` moves while it is stored"
+    second = begun(machine)
+    assert not machine.may_acknowledge(second)
+    machine.stored(first, RECEIPT)
+    assert not machine.may_acknowledge(first)
+    assert not machine.may_acknowledge(second)
+    assert answers(machine) == ["stored", "ready"]
+    assert machine.may_acknowledge(second)
+
+
+def test_an_upload_that_is_looked_for_has_no_acks() -> None:
+    """Before its `ready` is said the client does not know from where it counts."""
+    machine = ManyConversation()
+    assert not machine.may_acknowledge(opened(machine, Resume(TOKEN)))
+
+
+def test_what_is_owed_while_files_are_stored() -> None:
+    """A client that waits for receipts is not idle; one that has begun an upload and sends nothing is."""
+    machine = ManyConversation()
+    assert not machine.owes
+    first = ended(machine)
+    assert machine.owes
+    begun(machine)
+    assert machine.owes
+    machine.stored(first, RECEIPT)
+    assert not machine.owes
+
+
 # -- others end it
 
 
@@ -247,6 +299,73 @@ def test_taken_over_behind_its_end() -> None:
     assert machine.interrupted(slot, TAKEN, more=True)
     assert not machine.stored(slot, RECEIPT)
     assert answers(machine) == ["ready", "superseded"]
+
+
+def test_taken_over_while_the_end_is_checked() -> None:
+    """All has arrived, and the end is accepted: it is stored, and says so; the time-out that follows finds it done."""
+    machine = ManyConversation()
+    slot = begun(machine)
+    machine.receive(End())
+    assert not machine.interrupted(slot, TAKEN, more=True)
+    assert machine.ended(slot)
+    assert machine.stored(slot, RECEIPT)
+    assert not machine.failed(slot, TAKEN)
+    assert answers(machine) == ["ready", "stored"]
+
+
+def test_its_token_again_behind_the_end() -> None:
+    """The same file sent twice, the second while the first is stored: it takes over, and has the receipt."""
+    machine = ManyConversation()
+    first = ended(machine)
+    second = opened(machine, Creation(Promise("a"), TOKEN))
+    assert machine.interrupted(first, TAKEN, more=True)
+    assert machine.state is State.OPENING, "that one goes on"
+    assert machine.stored(second, RECEIPT)
+    assert [machine.receive(event) for event in (Bytes(1), End())] == [Discard(), Discard()]
+    assert not machine.stored(first, RECEIPT)
+    assert answers(machine) == ["ready", "superseded", "stored"]
+
+
+def test_its_token_again_before_the_end() -> None:
+    """The first is `incomplete`, though the second takes it over; what follows belongs to the second."""
+    machine = ManyConversation()
+    first = begun(machine)
+    second = opened(machine, Creation(Promise("a"), TOKEN))
+    assert not machine.failed(first, TAKEN)
+    assert machine.ready(second, "ready")
+    assert machine.receive(Bytes(1)) == Forward(second)
+    assert answers(machine) == ["ready", "incomplete", "ready"]
+
+
+def test_cancelled_though_more_has_arrived() -> None:
+    """Only who takes it over leaves what has arrived to be used: it is gone, and the rest is thrown away."""
+    machine = ManyConversation()
+    slot = begun(machine)
+    assert machine.interrupted(slot, Failure(CANCELLED, ""), more=True)
+    assert machine.receive(Bytes(1)) == Discard()
+    assert answers(machine) == ["ready", "cancelled"]
+
+
+def test_cancelled_after_it_was_taken_over() -> None:
+    """What had arrived is not used to its end: the newer word is the last one."""
+    machine = ManyConversation()
+    slot = begun(machine)
+    assert not machine.interrupted(slot, TAKEN, more=True)
+    assert machine.interrupted(slot, Failure(CANCELLED, ""), more=True)
+    assert not machine.failed(slot, TAKEN)
+    assert answers(machine) == ["ready", "cancelled"]
+
+
+@pytest.mark.parametrize("kind", [CANCELLED, DIGEST_MISMATCH, SUPERSEDED])
+def test_a_failure_while_it_is_stored_and_the_next_is_begun(kind: Kind) -> None:
+    """Cancelled, refused or taken over behind its end: one error in its place, and the next one goes on."""
+    machine = ManyConversation()
+    first, second = ended(machine), begun(machine)
+    assert machine.interrupted(first, Failure(kind, ""), more=True)
+    assert not machine.failed(first, Failure(kind, ""))
+    assert not machine.stored(first, RECEIPT)
+    assert machine.receive(Bytes(1)) == Forward(second)
+    assert answers(machine) == ["ready", kind.code, "ready"]
 
 
 @pytest.mark.parametrize("event", [End(), Restart()])
@@ -412,8 +531,3 @@ def test_every_state_is_reached_and_left() -> None:
     for state in State:
         events = {event for origin, event in TRANSITIONS if origin is state}
         assert events >= {Creation, Resume} or events & set(Said)
-
-
-def test_the_documentation_draws_the_table() -> None:
-    """The diagram in docs/protocol.md is printed from it."""
-    assert diagram() in [block.text.strip() for block in blocks("docs/protocol.md", "mermaid")]

@@ -8,12 +8,14 @@ from jackfield.app.errors import BAD_MESSAGE, TOO_LARGE, Kind
 from jackfield.handlers.upload.wire.messages import End, Promise, Restart
 from jackfield.handlers.upload.wire.one import (
     TRANSITIONS,
+    Action,
     Bytes,
     Conversation,
     Effect,
     Event,
     Fail,
     Finish,
+    Input,
     Left,
     Reset,
     State,
@@ -85,9 +87,16 @@ def test_after_the_end_nothing_has_a_place(ended: Event, event: Event) -> None:
     """What is not in the table is illegal: once the end was said, or came, any event is `bad_message`."""
     conversation = Conversation(FREE, 0, MAX)
     conversation.receive(ended)
-    assert (conversation.state, type(event)) not in TRANSITIONS
+    assert conversation.state not in {state for state, _ in TRANSITIONS}
     assert told(conversation.receive(event)) == [BAD_MESSAGE]
     assert conversation.state is State.OVER
+
+
+def test_every_row_of_the_table_is_reached() -> None:
+    """While bytes are received whatever may come has its row, and each is reached by the examples above."""
+    assert {event for state, event in TRANSITIONS if state is State.RECEIVING} == set(Input)
+    assert {to for to, _ in TRANSITIONS.values()} == set(State)
+    assert {action for _, action in TRANSITIONS.values()} == set(Action)
 
 
 @given(promised=st.none() | st.integers(0, 50), events=st.lists(

@@ -70,10 +70,7 @@ class Answers:
         self._counted = pending
 
     def _offer(self, slot: Slot, acks: Sequence[str]) -> bool:
-        """Acks stand behind the `ready` of their slot, and before its last answer."""
-        if slot is not self._conversation.speaker or slot.texts:
-            return False
-        return self._connection.offer_all(acks)
+        return self._conversation.may_acknowledge(slot) and self._connection.offer_all(acks)
 
     # -- back-pressure
 

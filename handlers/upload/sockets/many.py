@@ -68,13 +68,13 @@ class ManySocket:
     async def _step(self) -> None:
         self._end_what_was_taken_over()
         await self._back_pressure()
-        owed = self._others_unanswered()
+        owed = self._conversation.owes
         try:
             item = await self._incoming.take()
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
-            if owed or self._others_unanswered():
+            if owed or self._conversation.owes:
                 return  # it was the client that waited; from the last answer on it has its time anew
             raise Failure(IDLE, failure.detail) from None
         await self._use(item)
@@ -92,10 +92,6 @@ class ManySocket:
                 return
             await self._answers.room(self._options.idle_timeout)
             self._connection.stream.resume()
-
-    def _others_unanswered(self) -> bool:
-        """Whether a request before the current one waits for its answer: it was ended, and is being stored."""
-        return self._conversation.unanswered > (self._conversation.current is not None)
 
     async def _use_what_came(self) -> None:
         """The service ends: what has arrived is used, and what the kernel still has, until nothing comes any more.
@@ -236,14 +232,14 @@ class ManySocket:
         assert slot.token is not None
         session = self._begin(slot, upload)
         ready, size = session.greeting(slot.token), file.size
-        await session.fill(file.read())
+        finish = await session.fill(file.read(), file.end)
         if not self._conversation.ready(slot, ready):
             return  # it was taken over, or cancelled, meanwhile
         self._answers.changed()
         for event in (Bytes(size), file.end):
             self._conversation.receive(event)
         self._conversation.ended(slot)
-        self._finish(slot, file.end.sha256)
+        self._finish(slot, finish.sha256)
         if self._conversation.unanswered % _IN_A_ROW == 0:
             await asyncio.sleep(0)
 

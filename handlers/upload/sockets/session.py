@@ -13,8 +13,8 @@ from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
-from jackfield.handlers.upload.wire.messages import Receipt
-from jackfield.handlers.upload.wire.one import Conversation, Event, Fail, Finish, Reset, State, Suspend, Write
+from jackfield.handlers.upload.wire.messages import End, Receipt
+from jackfield.handlers.upload.wire.one import Bytes, Conversation, Event, Fail, Finish, Reset, State, Suspend, Write
 
 UNDER_WAY: Final = 3
 """Batches given to the disk before the one before is done: while the event loop hears of one the next is written."""
@@ -66,9 +66,13 @@ class Session:
         if offset and self.upload.receipt is None:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
 
-    async def fill(self, data: bytes) -> None:
-        """Give all its bytes to an upload that was created just now, and is ended next. Raises Failure."""
+    async def fill(self, data: bytes, end: End) -> Finish:
+        """Give an upload that was created just now all the bytes that it may have, and its end. Raises Failure."""
+        self._conversation = Conversation(self.upload.promise, 0, self._options.max_size)
+        *_, finish = (*self._conversation.receive(Bytes(len(data))), *self._conversation.receive(end))
+        assert isinstance(finish, Finish), "more or fewer bytes than may come"
         await self.upload.fill(self, data)
+        return finish
 
     def greeting(self, token: str) -> str:
         """The text `ready`, as things stand."""

@@ -230,6 +230,15 @@ class ManyConversation:
         """The foremost slot while it is not done: the one whose acks may be sent."""
         return self._slots[0] if self._slots and not self._slots[0].done else None
 
+    def may_acknowledge(self, slot: Slot) -> bool:
+        """Whether an ack of this slot would stand in its place: behind its `ready`, before its last answer."""
+        return slot is self.speaker and slot.begun and not slot.texts
+
+    @property
+    def owes(self) -> bool:
+        """Whether a request before the current one has no last answer yet: it was ended, and is being stored."""
+        return self.unanswered > (self.current is not None)
+
     def sendable(self, limit: int) -> list[str]:
         """The answers that come next, in order, up to about `limit` bytes of them."""
         texts: list[str] = []
@@ -254,20 +263,3 @@ class ManyConversation:
 def size_of(text: str) -> int:
     """Bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def diagram() -> str:
-    """The table as a Mermaid diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State.BETWEEN.value}"]
-    merged: dict[tuple[State, State, Action], list[str]] = {}
-    for (state, event), (to, action) in TRANSITIONS.items():
-        name = event.value if isinstance(event, Said) else _NAMES[event]
-        merged.setdefault((state, to, action), []).append(name)
-    for (state, to, action), events in merged.items():
-        lines.append(f"    {state.value} --> {to.value}: {', '.join(events)} / {action.value}")
-    return "\n".join(lines)
-
-
-_NAMES: Final[dict[type, str]] = {
-    Creation: "create", Resume: "resume", Bytes: "bytes", End: "end", Restart: "restart",
-}  # fmt: skip

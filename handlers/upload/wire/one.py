@@ -1,12 +1,11 @@
 """One upload on one socket, as a state machine: events in, effects out. Pure: it never waits.
 
-The table is the protocol ("Send" in docs/protocol.md): what is not in it is illegal and answered
+`TRANSITIONS` is the protocol ("Send" in docs/protocol.md): what the table does not have is illegal, and answered
 `bad_message`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import Final
 
 from jackfield.app.errors import BAD_MESSAGE, NO_CODE, NORMAL, TOO_LARGE, Failure
@@ -15,11 +14,43 @@ from jackfield.handlers.upload.wire.words import INCOMPLETE
 
 
 class State(Enum):
-    """Where the conversation stands."""
+    """What the client may say next."""
 
-    RECEIVING = auto()  # `ready` was sent; bytes, `end` and `restart` are welcome
-    FINISHING = auto()  # `end` has come; the store publishes
-    OVER = auto()  # failed or left: events are ignored
+    RECEIVING = "Receiving"  # `ready` was sent: bytes, `end` and `restart`
+    FINISHING = "Finishing"  # the end was accepted, the store has the upload: nothing
+    OVER = "Over"  # it failed, or the client has left: nothing
+
+
+class Input(Enum):
+    """What an event is, by what was promised and what has come before."""
+
+    BYTES = "bytes"
+    EXCESS = "more bytes than were promised or are allowed"
+    END = "end, or the clean Close of a plain upload"
+    EARLY_END = "an end before the promised size"
+    RESTART = "restart"
+    LEFT = "any other end of the socket"
+
+
+class Action(Enum):
+    """What is done in a transition."""
+
+    WRITE = "write them"
+    REFUSE = "write those that are allowed, error `too_large`"
+    FINISH = "verify and store it"
+    INCOMPLETE = "error `incomplete`"
+    RESET = "forget the bytes, say `ready`"
+    SUSPEND = "keep what has come"
+
+
+TRANSITIONS: Final[dict[tuple[State, Input], tuple[State, Action]]] = {
+    (State.RECEIVING, Input.BYTES): (State.RECEIVING, Action.WRITE),
+    (State.RECEIVING, Input.RESTART): (State.RECEIVING, Action.RESET),
+    (State.RECEIVING, Input.END): (State.FINISHING, Action.FINISH),
+    (State.RECEIVING, Input.EARLY_END): (State.OVER, Action.INCOMPLETE),
+    (State.RECEIVING, Input.EXCESS): (State.OVER, Action.REFUSE),
+    (State.RECEIVING, Input.LEFT): (State.OVER, Action.SUSPEND),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,48 +117,49 @@ class Conversation:
 
     def receive(self, event: Event) -> Effects:
         """Take what came, move on, and say what is to be done, in order."""
-        transition = TRANSITIONS.get((self.state, type(event)))
+        transition = TRANSITIONS.get((self.state, self._classify(event)))
         if transition is None:
             self.state = State.OVER
             return (Fail(Failure(BAD_MESSAGE, f"{type(event).__name__} has no place here.")),)
-        self.state, effects = transition(self, event)
-        return effects
+        self.state, action = transition
+        return self._effects(action, event)
 
-    def _bytes(self, event: Bytes) -> tuple[State, Effects]:
-        room = max(self._limit - self.offset, 0)  # below the offset where `max_size` was lowered meanwhile
-        size = min(event.size, room)
+    def _classify(self, event: Event) -> Input:
+        match event:
+            case Bytes(size):
+                return Input.EXCESS if size > self._left else Input.BYTES
+            case Restart():
+                return Input.RESTART
+            case Left(code, clean) if not (self._promise.plain and clean and code in (NORMAL, NO_CODE)):
+                return Input.LEFT  # completion is said, not guessed: only a plain upload's clean Close is an end
+            case End() | Left():
+                return Input.END if self._promise.size in (None, self.offset) else Input.EARLY_END
+
+    @property
+    def _left(self) -> int:
+        """Bytes that may still come; the offset lies above the limit where `max_size` was lowered meanwhile."""
+        return max(self._limit - self.offset, 0)
+
+    def _effects(self, action: Action, event: Event) -> Effects:
+        match action:
+            case Action.WRITE:
+                return self._write(event)
+            case Action.REFUSE:
+                text = f"More than the {self._limit} bytes that were promised or are allowed."
+                return (*self._write(event), Fail(Failure(TOO_LARGE, text)))
+            case Action.FINISH:
+                return (Finish(event.sha256 if isinstance(event, End) else None),)
+            case Action.INCOMPLETE:
+                text = f"{self.offset} of {self._promise.size} promised bytes have come."
+                return (Fail(Failure(INCOMPLETE, text)),)
+            case Action.RESET:
+                self.offset = 0
+                return (Reset(),)
+            case Action.SUSPEND:
+                return (Suspend(),)
+
+    def _write(self, event: Event) -> Effects:
+        assert isinstance(event, Bytes)
+        size = min(event.size, self._left)
         self.offset += size
-        written = (Write(size),) if size else ()
-        if event.size <= room:
-            return State.RECEIVING, written
-        failure = Failure(TOO_LARGE, f"More than the {self._limit} bytes that were promised or are allowed.")
-        return State.OVER, (*written, Fail(failure))
-
-    def _end(self, event: End) -> tuple[State, Effects]:
-        fault = self._missing()
-        if fault is not None:
-            return State.OVER, (Fail(fault),)
-        return State.FINISHING, (Finish(event.sha256),)
-
-    def _missing(self) -> Failure | None:
-        if self._promise.size is None or self.offset == self._promise.size:
-            return None
-        return Failure(INCOMPLETE, f"{self.offset} of {self._promise.size} promised bytes have come.")
-
-    def _restart(self, event: Restart) -> tuple[State, Effects]:
-        self.offset = 0
-        return State.RECEIVING, (Reset(),)
-
-    def _left(self, event: Left) -> tuple[State, Effects]:
-        # Completion is said, not guessed: only a plain upload's polite Close, between messages, is an end.
-        if self._promise.plain and event.clean and event.code in (NORMAL, NO_CODE):
-            return self._end(End())
-        return State.OVER, (Suspend(),)
-
-
-TRANSITIONS: Final[dict[tuple[State, type], Callable[..., tuple[State, Effects]]]] = {
-    (State.RECEIVING, Bytes): Conversation._bytes,
-    (State.RECEIVING, End): Conversation._end,
-    (State.RECEIVING, Restart): Conversation._restart,
-    (State.RECEIVING, Left): Conversation._left,
-}
+        return (Write(size),) if size else ()
