@@ -16,8 +16,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typing_extensions import TypeVar
 
+from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
-from jackfield.app.options import Directory, Duration, HandlerOptions, Size
+from jackfield.app.options import Directory, Duration, HandlerOptions, Percentage, Size
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.outbox import Outbox
@@ -25,8 +26,9 @@ from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
-    "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration", "Failure",
-    "Handler", "HandlerOptions", "Kind", "Outbox", "Size", "periodically", "supervised",
+    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "periodically",
+    "supervised",
 ]  # fmt: skip
 
 

@@ -130,6 +130,24 @@ Rate = Annotated[
 ]
 """So many a second, as in "1000/s" or "5/m"."""
 
+
+def _parse_percentage(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?%", value) if isinstance(value, str) else None
+    if not found or not 0 < float(found[1]) <= 100:
+        raise ValueError("expected a percentage above 0% and up to 100%, as in 50%")
+    return float(found[1]) / 100
+
+
+Percentage = Annotated[
+    float,
+    BeforeValidator(_parse_percentage),
+    PlainSerializer(lambda share: f"{share * 100:g}%", when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"}),
+]
+"""A part of something: "50%" is 0.5."""
+
 _PATH_SCHEMA = WithJsonSchema({"type": "string", "minLength": 1})
 
 Directory = Annotated[Path, BeforeValidator(_parse_path), _PATH_SCHEMA]

@@ -26,7 +26,7 @@ HANDLERS = {
     "idle": upload("/idle", idle_timeout=0.5),
     "forgetful": upload("/forgetful", receipts_kept=0.5),
     "crowded": upload("/crowded", max_open=2),
-    "roomy": upload("/roomy", max_size="1024TiB"),
+    "roomy": upload("/roomy", max_size="1024TiB", reserve="100%"),
 }
 ALLOWED_HOSTS = ["panel.example", "jackfield.example"]
 ALLOWED_ORIGIN = "https://app.example"

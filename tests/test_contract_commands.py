@@ -19,8 +19,9 @@ from tests.support.service import COMMAND, Service, configuration, jackfield, ru
 OPTIONS = {
     "pingpong": {"use", "path", "interval", "rounds", "timeout"},
     "upload": {
-        "use", "path", "directory", "max_size", "max_open", "min_free", "on_conflict", "expires", "receipts_kept",
-        "idle_timeout", "sync_every", "message_size", "window", "memory",
+        "use", "path", "directory", "max_size", "max_open", "max_open_per_user", "min_free", "reserve",
+        "daily_quota", "on_conflict", "expires", "unused", "receipts_kept", "idle_timeout", "min_rate", "sync_every",
+        "message_size", "window", "memory",
     },
 }  # fmt: skip
 

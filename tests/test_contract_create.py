@@ -62,7 +62,7 @@ async def test_creation_says_where_and_how(outsider: Outsider) -> None:
     header = parsedate_to_datetime(answer.headers["Upload-Expires"])
     assert answer.headers["Upload-Expires"].endswith(" GMT")
     assert abs(header - expires) <= timedelta(seconds=1)
-    assert abs(expires - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
+    assert abs(expires - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
 
 
 async def test_null_is_as_if_absent(outsider: Outsider) -> None:

@@ -24,7 +24,7 @@ def small_disk(tmp_path: Path) -> Iterator[Service]:
     directory = tmp_path / "upload"
     directory.mkdir()
     prefix = on_a_disk_of("16m", directory)
-    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB"}) as service:
+    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB", "reserve": "100%"}) as service:
         yield service
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.accounts import NOBODY
 from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.wire.messages import Promise
@@ -28,8 +29,8 @@ async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_pat
         DirectoryStore(tmp_path, "rename", 1.0, 1.0), options, UploadMetrics("upload", CollectorRegistry())
     )
     await uploads.open()
-    _, first = await uploads.create(Promise("first"))
-    token, second = await uploads.create(Promise("second"))
+    _, first = await uploads.create(Promise("first"), NOBODY)
+    token, second = await uploads.create(Promise("second"), NOBODY)
     removing, going_on = asyncio.Event(), asyncio.Event()
     remove = first.part.remove
 

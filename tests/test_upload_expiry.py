@@ -66,9 +66,9 @@ class Client:
 
 @pytest.fixture
 async def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    """A service in which uploads have a day."""
+    """A service in which uploads have a day, though they never have a byte."""
     clock = Clock(monkeypatch)
-    service = InProcess(tmp_path, monkeypatch, expires=DAY)
+    service = InProcess(tmp_path, monkeypatch, expires=DAY, unused=DAY)
     await service.start()
     yield Client(service, clock)
     await service.stop()

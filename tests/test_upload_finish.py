@@ -16,6 +16,7 @@ from jackfield.app.handler import Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept
 from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.accounts import NOBODY, Account
 from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
@@ -57,7 +58,7 @@ async def uploads(tmp_path: Path) -> AsyncIterator[Uploads]:
 
 
 async def _begun(uploads: Uploads, holder: Writer) -> tuple[str, OpenUpload]:
-    token, upload = await uploads.create(Promise("a"))
+    token, upload = await uploads.create(Promise("a"), NOBODY)
     assert isinstance(upload, OpenUpload)
     await upload.hold(holder)
     await upload.write(holder, [memoryview(b"abc")], 3)
@@ -74,7 +75,8 @@ async def test_a_failure_that_nobody_waits_for_is_no_fault() -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     nothing = cast("Any", None)
-    upload = OpenUpload("0" * 64, Promise("a"), cast("Any", SimpleNamespace(offset=0)), nothing, nothing, Owner())
+    part, account = cast("Any", SimpleNamespace(offset=0)), Account(NOBODY, UploadOptions())
+    upload = OpenUpload("0" * 64, Promise("a"), part, nothing, nothing, Owner(), account)
     finishing = upload.finish(cast("Any", "a session that holds it no more"), [])
     await asyncio.wait([finishing])
     upload.finishing = None
@@ -140,7 +142,7 @@ async def test_between_its_publishing_and_the_end_of_its_finish_it_is_stored(upl
     await gate.reached.wait()
     try:
         found = await uploads.find(token)
-        _, repeated = await uploads.create(Promise("a"), token=token)
+        _, repeated = await uploads.create(Promise("a"), NOBODY, token=token)
     finally:
         gate.detach()
         await finishing
@@ -177,12 +179,12 @@ async def test_what_is_being_stored_takes_no_place(tmp_path: Path) -> None:
         gates.append(Gated(upload.part, "publish"))
         finishing.append(upload.finish(holder, []))
         await gates[-1].reached.wait()
-    await uploads.create(Promise("third"))
+    await uploads.create(Promise("third"), NOBODY)
     gates[0].detach(OSError(5, "disk"))
     with pytest.raises(Failure):
         await finishing[0]
     with pytest.raises(Failure) as refused:
-        await uploads.create(Promise("fourth"))
+        await uploads.create(Promise("fourth"), NOBODY)
     assert refused.value.kind.code == "too_many_uploads"
     gates[1].detach()
     await finishing[1]

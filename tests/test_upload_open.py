@@ -13,6 +13,7 @@ from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
 from jackfield.handlers.upload.store.directory import DirectoryStore
 from jackfield.handlers.upload.uploads import upload as open_upload
+from jackfield.handlers.upload.uploads.accounts import NOBODY, Account
 from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import Promise
@@ -32,7 +33,7 @@ async def begun(folder: Path, *, room: int = 2**20, lazily: bool = False) -> Asy
     key, promise = "0" * 64, Promise("a")
     part: Part = store.create_lazily(key, promise) if lazily else await store.create(key, promise)
     options = UploadOptions(directory=folder, min_free=0)
-    yield OpenUpload(key, promise, part, options, Space(free, lambda: 0), Owner())
+    yield OpenUpload(key, promise, part, options, Space(free, lambda: 0), Owner(), Account(NOBODY, options))
     await part.remove()
     await store.close()
 
@@ -160,7 +161,8 @@ async def test_what_comes_while_a_sync_runs_is_made_durable_by_the_next(
 
     holder = Told()
     options = UploadOptions(min_free=0, sync_every=sync_every)
-    upload = OpenUpload("0" * 64, Promise("a", 3000), cast("Part", part), options, Space(_plenty, lambda: 0), Owner())
+    promise, space, account = Promise("a", 3000), Space(_plenty, lambda: 0), Account(NOBODY, options)
+    upload = OpenUpload("0" * 64, promise, cast("Part", part), options, space, Owner(), account)
     await upload.hold(holder)
     await part.until(lambda: part.begun == 1)  # the one that every session begins with
     for size in (1000, 1000, 1000):

@@ -10,6 +10,7 @@ import pytest
 
 from jackfield.handlers.upload.handler import Upload
 from jackfield.handlers.upload.store.directory import DirectoryStore
+from jackfield.handlers.upload.uploads.accounts import NOBODY
 from jackfield.handlers.upload.uploads.probe import DiskProbe
 from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.testing import JackfieldServer
@@ -77,7 +78,7 @@ async def test_a_sweep_that_fails_is_not_the_last(
     handler = service.handlers["upload"]
     assert isinstance(handler, Upload)
     await eventually(_is(lambda: failed >= 3))
-    await handler.uploads.create(Promise(fresh_name()))
+    await handler.uploads.create(Promise(fresh_name()), NOBODY)
     await eventually(_is(lambda: len(handler.uploads) == 0))
 
 

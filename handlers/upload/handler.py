@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from jackfield.app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
-from jackfield.app.handler import Buffers, Connection, Failure, Handler, periodically
+from jackfield.app.handler import CALLER, Buffers, Connection, Failure, Handler, periodically
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.many import ManySocket
 from jackfield.handlers.upload.sockets.one import Socket, say_stored
@@ -90,7 +90,7 @@ class Upload(Handler[UploadOptions]):
             creation = Creation(Promise(body, plain=True))
         else:
             raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send application/json, or the name as text/plain.")
-        token, found = await self.uploads.create(creation.promise, token=creation.token)
+        token, found = await self.uploads.create(creation.promise, request[CALLER], token=creation.token)
         if isinstance(found, Kept):
             return _stored(found)
         new = found.creations == 1

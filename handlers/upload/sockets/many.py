@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from jackfield.app.errors import ABNORMAL, DRAINING, INTERNAL, TIMED_OUT
-from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
+from jackfield.app.handler import CALLER, Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.answers import Answers
@@ -178,7 +178,8 @@ class ManySocket:
                 file.release()
 
     async def _create(self, slot: Slot, creation: Creation) -> OpenUpload | Kept:
-        slot.token, found = await self._uploads.create(creation.promise, token=creation.token, lazily=True)
+        caller = self._connection.request[CALLER]
+        slot.token, found = await self._uploads.create(creation.promise, caller, token=creation.token, lazily=True)
         return found
 
     async def _find(self, token: str) -> OpenUpload | Kept:

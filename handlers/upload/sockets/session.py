@@ -62,7 +62,7 @@ class Session:
         """Take the upload over. Raises Failure; afterwards `upload.receipt` may be there already."""
         await self.upload.hold(self)
         offset = self.upload.part.offset
-        self._conversation = Conversation(self.upload.promise, offset, self._options.max_size)
+        self._conversation = Conversation(self.upload.promise, offset, self.upload.max_size)
         if offset and self.upload.receipt is None:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
 
@@ -159,6 +159,11 @@ class Session:
     def backpressured(self) -> bool:
         """See `Writer`."""
         return self._connection.stream.paused
+
+    @property
+    def waiting(self) -> bool:
+        """See `Writer`."""
+        return not self._writing and not self.backpressured
 
     async def drained(self) -> None:
         """See `Writer`."""

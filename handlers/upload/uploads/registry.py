@@ -10,9 +10,11 @@ from typing import Final, TypeVar
 
 import structlog
 
-from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE, Failure
+from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE
+from jackfield.app.handler import Caller, Failure
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
+from jackfield.handlers.upload.uploads.accounts import NOBODY, Account, Accounts
 from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.uploads.upload import OpenUpload
@@ -22,6 +24,7 @@ from jackfield.handlers.upload.wire.words import (
     ALREADY_STORED,
     CANCELLED,
     EXPIRED,
+    IDLE,
     NAME_TAKEN,
     NO_SPACE,
     NOT_PERMITTED,
@@ -52,6 +55,7 @@ class Uploads:
         self._creating = 0  # uploads that are not in `_open` yet, and count
         self._creations: dict[str, asyncio.Event] = {}  # by key: creations under way; set when done
         self._space = Space(store.free, self._promised)
+        self._accounts = Accounts(options)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -60,20 +64,21 @@ class Uploads:
         """Open the store, and load its open uploads. Raises CannotStart."""
         now = time.time()
         for found in await self._store.open():
-            upload = self._add(found.key, found.promise, found.part)
+            upload = self._add(found.key, found.promise, found.part, self._accounts.of(NOBODY))
             upload.last_byte = time.monotonic() - max(now - found.touched, 0)
         free = await _from_store(self._store.free())
         if free < self._options.min_free:
             log.warning("space.low", free=free, min_free=self._options.min_free)
 
-    def _add(self, key: str, promise: Promise, part: Part) -> OpenUpload:
-        upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._space, self)
+    def _add(self, key: str, promise: Promise, part: Part, account: Account) -> OpenUpload:
+        upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._space, self, account)
+        account.add(upload)
         return upload
 
     # -- creating
 
     async def create(
-        self, promise: Promise, *, token: str | None = None, lazily: bool = False
+        self, promise: Promise, caller: Caller, *, token: str | None = None, lazily: bool = False
     ) -> tuple[str, OpenUpload | Kept]:
         """A new upload and its token, or, where the client has drawn the token and asked before, that upload again.
 
@@ -85,12 +90,12 @@ class Uploads:
         try:
             if token is None:
                 drawn = secrets.token_urlsafe(_BYTES_OF_TOKEN)
-                return drawn, await self._create(key_of(drawn), promise, lazily=lazily)
+                return drawn, await self._create(key_of(drawn), promise, self._accounts.of(caller), lazily=lazily)
             async with self._one_at_a_time(key_of(token)) as key:
                 known = await self._known(key)
                 if known is not None:
                     return token, self._repeat(key, known, promise)
-                return token, await self._create(key, promise, lazily=lazily)
+                return token, await self._create(key, promise, self._accounts.of(caller), lazily=lazily)
         except Failure as failure:
             self._refuse(promise, failure)
             raise
@@ -129,40 +134,47 @@ class Uploads:
         self._metrics.results.labels("repeated").inc()
         return known
 
-    async def _create(self, key: str, promise: Promise, *, lazily: bool) -> OpenUpload:
+    async def _create(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
         check_name(promise.name)
         options, size = self._options, promise.size or 0
-        if size > options.max_size:
-            raise Failure(TOO_LARGE, f"An upload may have {options.max_size} bytes.")
+        if size > account.max_size:
+            raise Failure(TOO_LARGE, f"An upload may have {account.max_size} bytes.")
         if not lazily:
             if await _from_store(self._store.taken(promise.name)):
                 raise Failure(NAME_TAKEN, "The name is taken.")
             self._space.invalidate()
         if len(self._open) - self._storing + self._creating >= options.max_open:
             raise Failure(TOO_MANY_UPLOADS, f"{options.max_open} uploads are open.")
-        self._creating += 1
-        try:
-            await _from_store(self._space.reserve(size, options.min_free))
+        with account.creating(size):
+            self._creating += 1
             try:
-                return await self._make(key, promise, lazily=lazily)
+                return await self._reserve_and_make(key, promise, account, lazily=lazily)
             finally:
-                self._space.release(size)
-        finally:
-            self._creating -= 1
+                self._creating -= 1
 
-    async def _make(self, key: str, promise: Promise, *, lazily: bool) -> OpenUpload:
-        if lazily:
-            part: Part = self._store.create_lazily(key, promise)
-        else:
-            part = await _from_store(self._store.create(key, promise))
-        upload = self._add(key, promise, part)
+    async def _reserve_and_make(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
+        size = promise.size or 0
+        await _from_store(self._space.reserve(size, self._options.min_free))
+        try:
+            account.check_share(size, self._space.free)
+            if lazily:
+                part: Part = self._store.create_lazily(key, promise)
+            else:
+                part = await _from_store(self._store.create(key, promise))
+            upload = self._add(key, promise, part, account)
+        finally:
+            self._space.release(size)
+        self._report_created(upload, lazily=lazily)
+        return upload
+
+    def _report_created(self, upload: OpenUpload, *, lazily: bool) -> None:
+        promise = upload.promise
         self._metrics.results.labels("created").inc()
         fields = {"upload": upload.id, "name": promise.name, "size": promise.size, "plain": promise.plain}
         if lazily:  # it is as a rule stored a moment later, and that line says the same
             log.debug("upload.created", **fields)
         else:
             log.info("upload.created", **fields)
-        return upload
 
     def _refuse(self, promise: Promise, failure: Failure) -> None:
         kind = failure.kind
@@ -193,7 +205,9 @@ class Uploads:
 
     def expires_in(self, upload: OpenUpload) -> float:
         """Seconds from now, counted from its last byte; what has a socket on it stays in spite of it."""
-        return upload.last_byte + self._options.expires - time.monotonic()
+        options = self._options
+        kept = options.expires if upload.used else min(options.unused, options.expires)
+        return upload.last_byte + kept - time.monotonic()
 
     def _expired(self, upload: OpenUpload) -> bool:
         return upload.session is None and not upload.lock.locked() and self.expires_in(upload) <= 0
@@ -203,6 +217,7 @@ class Uploads:
     def finish_begun(self, upload: OpenUpload) -> None:
         """See `Owner`."""
         self._storing += 1
+        upload.account.finish_begun()
 
     def finish_failed(self, upload: OpenUpload, failure: Failure) -> None:
         """See `Owner`."""
@@ -213,6 +228,7 @@ class Uploads:
         """See `Owner`. Of what has its receipt the store knows from now on."""
         self._storing -= 1
         receipt = upload.receipt
+        upload.account.finish_done(None if receipt is None else receipt.size)
         if receipt is not None:
             self._drop(upload)
             log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
@@ -220,6 +236,7 @@ class Uploads:
 
     def _drop(self, upload: OpenUpload) -> None:
         self._open.pop(upload.key, None)
+        upload.account.remove(upload)
         self._store.release(upload.key)
 
     async def cancel(self, token: str) -> None:
@@ -254,10 +271,13 @@ class Uploads:
             log.info("upload.failed", upload=upload.id, failure=why.kind.code)
 
     async def sweep(self) -> None:
-        """Remove what has expired; let the store drop old receipts. Raises OSError."""
+        """Remove what has expired, end what is too slow, and let the store drop old receipts. Raises OSError."""
         for upload in list(self._open.values()):
             if self._expired(upload):  # asked now, not before the others were removed: a socket may have come
                 await self._expire(upload)
+            elif upload.too_slow():
+                upload.end_session(Failure(IDLE, f"Fewer than {self._options.min_rate} bytes a second came."))
+        self._accounts.sweep()
         await self._store.sweep()
 
     async def close(self) -> None:

@@ -21,6 +21,7 @@ class Space:
     def __init__(self, free: Callable[[], Awaitable[int]], promised: Callable[[], int]) -> None:
         self._free = free
         self._promised = promised
+        self.free = 0  # bytes of the disk, as they were measured last
         self._left = 0  # bytes that can still be reserved; set by a measurement, and counted down
         self._measured = -_VALID  # the time of that measurement, of the monotonic clock
         self._reserved = 0  # bytes that are reserved, and neither written yet nor in `promised`
@@ -51,7 +52,8 @@ class Space:
 
     async def _measure(self) -> None:
         reserved = self._promised() + self._reserved
-        self._left, self._measured = await self._free() - reserved, time.monotonic()
+        self.free = await self._free()
+        self._left, self._measured = self.free - reserved, time.monotonic()
 
     def release(self, size: int) -> None:
         """End a reservation."""

@@ -11,6 +11,8 @@ from jackfield.app.errors import INTERNAL, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.uploads.accounts import Account
+from jackfield.handlers.upload.uploads.pace import Pace
 from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, SUPERSEDED, failure_of
@@ -33,6 +35,10 @@ class Writer(Protocol):
     @property
     def backpressured(self) -> bool:
         """Whether its socket is not read, for want of memory: then the client is not idle, but held back."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing but its client is waited for."""
 
     async def drained(self) -> None:
         """Wait until it has nothing more to write."""
@@ -60,7 +66,14 @@ class OpenUpload:
     """
 
     def __init__(
-        self, key: str, promise: Promise, part: Part, options: UploadOptions, space: Space, owner: Owner
+        self,
+        key: str,
+        promise: Promise,
+        part: Part,
+        options: UploadOptions,
+        space: Space,
+        owner: Owner,
+        account: Account,
     ) -> None:
         self.key = key
         self.id = key[:12]
@@ -75,6 +88,10 @@ class OpenUpload:
         self.sha256: str | None = None  # of the first `offset` bytes; set by `hold`, None where it is not known yet
         self.finishing: asyncio.Task[Receipt] | None = None  # the newest; it may be done, and have failed
         self.last_byte = time.monotonic()
+        self.account = account
+        self.max_size = account.max_size  # bytes, where no size was promised
+        self.used = part.offset > 0  # whether it ever had a byte
+        self._pace: Pace | None = None  # since a session holds it
         self._options = options
         self._space = space
         self._owner = owner
@@ -113,6 +130,14 @@ class OpenUpload:
                 self._sync_mark = self.part.offset
                 self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
             self._writer = session
+            self._pace = Pace(self._options.min_rate or 0, self.part.offset)
+
+    def too_slow(self) -> bool:
+        """Whether its client, while it was waited for, sent fewer bytes than it must."""
+        session = self.session
+        if session is None or session is not self._writer or self._pace is None or self.ended:
+            return False
+        return self._pace.too_slow(self.part.offset, waiting=session.waiting)
 
     async def release(self, session: Writer) -> tuple[int, int] | None:
         """The session is over: make durable what it brought, and let go of the file.
@@ -155,7 +180,7 @@ class OpenUpload:
         Calls may overlap; they are done in their order.
         """
         await self._append(session, views, size)
-        self.last_byte = time.monotonic()
+        self.last_byte, self.used = time.monotonic(), True
         if self.part.offset - self._sync_mark >= self._options.sync_every:
             self._begin_sync()
         else:
@@ -186,6 +211,7 @@ class OpenUpload:
 
     async def _reserve(self, size: int) -> None:
         try:
+            self.account.check_quota(size)
             await self._space.reserve(size, self._options.min_free)
         except BaseException:
             self._writer = None  # later bytes that are under way must not be written in the place of these
@@ -223,9 +249,9 @@ class OpenUpload:
                 if self.session is not None:
                     self.session.progressed()
         except OSError as error:
-            self._end_session(failure_of(error))
+            self.end_session(failure_of(error))
         except Exception:  # a fault of ours: `tasks` tells it
-            self._end_session(Failure(INTERNAL, "The service failed; its log says why."))
+            self.end_session(Failure(INTERNAL, "The service failed; its log says why."))
             raise
         else:
             if self.part.durable < self.part.offset:  # they came while it ran
@@ -233,7 +259,8 @@ class OpenUpload:
         finally:
             self._sync = None
 
-    def _end_session(self, failure: Failure) -> None:
+    def end_session(self, failure: Failure) -> None:
+        """The socket that holds it hears of the failure, and lets go of it; what has arrived is kept."""
         if self.session is not None:
             self.session.end(failure)
 
