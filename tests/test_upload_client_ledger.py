@@ -115,6 +115,24 @@ async def test_cut_while_files_are_read(server: ManyServer, sending: Sending, fi
     assert_stored_once(server, files)
 
 
+async def test_superseded_by_a_socket_of_its_own(server: ManyServer, sending: Sending, files: list[Path]) -> None:
+    """The service may still read what came on a lost socket, which takes files from the newer one: those are sent
+    again. What was sent on one socket alone was taken by somebody else."""
+    server.mute, server.cut_at, server.superseded = 1, [100], {"099", "299"}
+    outcomes = await sending.send(named(files))
+    assert isinstance(outcomes.pop("299"), Superseded)
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes.values())
+    assert (len(outcomes), server.sockets, server.cancelled) == (FILES - 1, 2, [])
+
+
+async def test_superseded_at_the_end(server: ManyServer, sending: Sending, files: list[Path]) -> None:
+    """So also when there is nothing else left to send."""
+    server.mute, server.cut_at, server.superseded = 1, [5], {"004"}
+    outcomes = await sending.send(named(files[:5]))
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes.values())
+    assert_stored_once(server, files[:5])
+
+
 async def test_what_is_stored_already(server: ManyServer, session: aiohttp.ClientSession, files: list[Path]) -> None:
     """A second call with the same tokens stores nothing, and says that it is `already` there."""
     tokens = {file.name: draw_token() for file in files}

@@ -36,8 +36,8 @@ def token() -> str:
 async def send(server: Scripted, path: Path, token: str) -> AsyncIterator[Send]:
     async with aiohttp.ClientSession() as session:
 
-        async def upload_it(*, token: str | None = token, resume: bool = True) -> Receipt:
-            return await upload(session, server.url, path, token=token, resume=resume, give_up=0.5)
+        async def upload_it(*, token: str | None = token, resume: bool = True, give_up: float = 0.5) -> Receipt:
+            return await upload(session, server.url, path, token=token, resume=resume, give_up=give_up)
 
         yield upload_it
 
@@ -200,6 +200,24 @@ async def test_a_newer_socket_keeps_what_is_there(server: Scripted, send: Send) 
     with pytest.raises(Superseded):
         await send(token=None)
     assert server.cancelled == []
+
+
+async def test_superseded_by_a_socket_of_its_own(server: Scripted, send: Send, path: Path) -> None:
+    """A lost socket of this call may reach the service after the newer one: then it takes the upload back, once."""
+
+    async def lose(conversation: Conversation) -> None:
+        await conversation.ready()
+        conversation.drop()
+
+    async def supersede(conversation: Conversation) -> None:
+        await conversation.ready()
+        await conversation.fail(409, "superseded")
+
+    server.parts = [lose, supersede]
+    assert await send(give_up=30) == receipt(path)
+    server.parts = [lose, supersede, supersede]
+    with pytest.raises(Superseded):
+        await send(token=None, give_up=30)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "Refused"), (404, "Unreachable"), (400, "Rejected")])

@@ -22,6 +22,7 @@ class ManyServer:
         self.mute = 0  # on so many sockets, from the first on, no answer comes through
         self.cut_at: list[int] = []  # numbers of requests at which the socket is cut
         self.errors: dict[str, tuple[int, str]] = {}  # by name: said after `ready`
+        self.superseded: set[str] = set()  # names that another socket has taken, once, when they come to their end
         self.refusals: dict[str, tuple[int, str]] = {}  # by name: said instead of `ready`
 
     def application(self) -> web.Application:
@@ -94,6 +95,10 @@ class _Serving:
         assert hashlib.sha256(self._data).hexdigest() == asked["sha256"]
         if asked["name"] in self._server.errors:
             await self._fail(token, *self._server.errors[asked["name"]])
+            return
+        if asked["name"] in self._server.superseded:
+            self._server.superseded.discard(asked["name"])
+            await self._fail(token, 409, "superseded")
             return
         self._server.stored[token] = asked, self._data
         self._server.opened.discard(token)

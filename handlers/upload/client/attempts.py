@@ -144,6 +144,7 @@ class _Upload:
         self._sending = False  # a socket of this call has begun to send
         self._begun = False  # the service may have an upload with this token, from this call or an earlier one
         self._found = False  # and said so
+        self._lost_sockets = 0  # the service may still read what came on them, and take one for the newest
 
     async def run(self, *, resumable: bool, anew: bool) -> Receipt:
         """Try until it is stored, or there is no point in trying any more.
@@ -173,9 +174,18 @@ class _Upload:
             try:
                 return await self._attempt()
             except Lost as lost:
+                self._lost_sockets += self._found
                 self._found = self._found and not isinstance(lost, Gone)
-                self._report(replace(self._last, note=f"{lost.detail}; trying again"))
-                await self._deadline.back_off(lost)
+                await self._back_off(lost)
+            except Superseded as superseded:
+                if not self._lost_sockets:
+                    raise
+                self._lost_sockets -= 1
+                await self._back_off(Lost(superseded.detail))
+
+    async def _back_off(self, lost: Lost) -> None:
+        self._report(replace(self._last, note=f"{lost.detail}; trying again"))
+        await self._deadline.back_off(lost)
 
     async def _attempt(self) -> Receipt:
         stored = None if self._found else await self._create()

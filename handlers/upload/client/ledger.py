@@ -41,6 +41,7 @@ class Item:
     error: UploadError | OSError | None = None
     drawn: bool = True  # its token is this call's own: no later call can go on with it
     times_sent: int = 0
+    lost_sockets: int = 0  # on which it was sent: the service may read on there, which takes it from the newer socket
     open: str | None = None  # the token in the service's `ready`: it has such an upload
 
     @property
@@ -110,9 +111,17 @@ class Ledger:
 
     def lost(self) -> None:
         """The socket is lost: what has no answer is sent again. The tokens keep it from being stored twice."""
+        for item in self.sent:
+            item.lost_sockets += 1
         self.queued.extendleft(reversed(self.sent))
         self.sent.clear()
         self.bytes_sent = 0
+
+    def send_again(self) -> None:
+        """The first one that was sent has to be sent once more."""
+        item = self.sent.popleft()
+        self.bytes_sent -= len(item.data)
+        self.queued.appendleft(item)
 
     def answered(self, outcome: Receipt | UploadError) -> None:
         """The first one that was sent has its outcome."""

@@ -33,9 +33,10 @@ async def upload_many(
 ) -> None:
     """Store many files of up to 1 MiB over one socket. Each is a path and a name, and a token where you have one.
 
-    `files` is asked for more in a worker thread, as they are sent. `done` is called once for each file, in
-    their order but for those that could not be read, with its path and its receipt or what went wrong with
-    it. A file for which it was not called, because this function was cancelled or raised, is still to be sent.
+    `files` is asked for more in a worker thread, as they are sent. `done` is called once for each file, with its
+    path and its receipt or what went wrong with it: in their order but for those that could not be read or had to
+    be sent again. A file for which it was not called, because this function was cancelled or raised, is still to
+    be sent.
 
     A connection that is lost is made anew, and what had no answer is sent again under its token, so that no
     file is stored twice. See `upload` for the tokens, the times (in seconds) and `connect`.
@@ -85,14 +86,17 @@ class _Many:
 
     async def _send(self, socket: Connection) -> None:
         """Send all, and wait until each has its answer."""
-        while self._ledger.queued or not self._ledger.exhausted:
-            if self._ledger.queued:
+        ledger = self._ledger
+        while True:
+            if ledger.queued:
                 await self._create(socket)
-            else:
+            elif not ledger.exhausted:
                 with self._deadline.paused():
-                    await self._ledger.fill()
-        while self._ledger.sent or self._ledger.abandoned:
-            await self._change()
+                    await ledger.fill()
+            elif ledger.sent or ledger.abandoned:
+                await self._change()
+            else:
+                return
 
     async def _create(self, socket: Connection) -> None:
         while self._full(len(self._ledger.queued[0].data)):
@@ -153,6 +157,10 @@ class _Many:
     def _failed(self, item: Item, failure: Exception) -> None:
         if not isinstance(failure, UploadError):
             raise failure
+        if isinstance(failure, Superseded) and item.lost_sockets:
+            item.lost_sockets -= 1
+            self._ledger.send_again()
+            return
         if item.open is not None and not isinstance(failure, Superseded | TokenConflict):
             self._ledger.abandoned.append(item.open)
             self._abandoned.set()
