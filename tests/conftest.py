@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.browser import chromium
+from tests.support.browser import ELSEWHERE, chromium
 from tests.support.outsider import Outsider
 from tests.support.scripted import Scripted, scripted
 from tests.support.service import Service, pingpong, running_service, upload
@@ -28,7 +28,7 @@ HANDLERS = {
     "crowded": upload("/crowded", max_open=2),
     "roomy": upload("/roomy", max_size="1024TiB", reserve="100%"),
 }
-ALLOWED_HOSTS = ["panel.example", "jackfield.example"]
+ALLOWED_HOSTS = ["panel.example", "jackfield.example", ELSEWHERE]
 ALLOWED_ORIGIN = "https://app.example"
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import jackfield.app.socket.closing
-import jackfield.app.socket.connection
+import jackfield.app.socket.sending
 from jackfield.app.errors import BAD_MESSAGE, Close, Disconnected, Failure
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.wire.words import SUPERSEDED
@@ -205,7 +205,7 @@ async def test_a_peer_that_does_not_read_is_cut_after_the_limit(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A send that a peer does not take is ended by us, with the whole link (fact 8); until then nothing is lost."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.sending, "SEND_LIMIT", 0.2)
     service = await jackfield_server(sections("flood"))
     flood = service.handlers["flood"]
     assert isinstance(flood, handlers.Flood)
@@ -230,7 +230,7 @@ async def test_a_peer_that_reads_slowly_gets_everything(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit is for one send: who takes each in time is not cut, however long all of them last."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.5)
+    monkeypatch.setattr(jackfield.app.socket.sending, "SEND_LIMIT", 0.5)
     service = await jackfield_server(sections("flood"))
     opened = await RawSocket.connect(service.port, receive_buffer=4096)
     await opened.upgrade("/flood")

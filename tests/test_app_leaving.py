@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-import jackfield.app.socket.connection
+import jackfield.app.socket.interruption
 from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.errors import Disconnected
 from jackfield.app.handler import Handler
@@ -144,7 +144,7 @@ async def test_messages_that_came_are_served_first(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler that takes its time with each message is not ended while it gets on with those that came."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "GRACE", 0.02)
+    monkeypatch.setattr(jackfield.app.socket.interruption, "GRACE", 0.02)
     got: list[str | bytes] = []
 
     async def serve(connection: Connection) -> None:
@@ -165,7 +165,7 @@ async def test_who_has_heard_of_the_end_may_clean_up(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After Disconnected was raised in the handler, what it does in `finally` is not cancelled."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "GRACE", 0.01)
+    monkeypatch.setattr(jackfield.app.socket.interruption, "GRACE", 0.01)
     cleaned = asyncio.Event()
 
     async def serve(connection: Connection) -> None:
@@ -204,7 +204,7 @@ async def test_work_may_outlive_its_client(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """What is done inside `shielded()`, and a handler that says `outlives`, goes on to its end."""
-    monkeypatch.setattr(jackfield.app.socket.connection, "GRACE", 0.01)
+    monkeypatch.setattr(jackfield.app.socket.interruption, "GRACE", 0.01)
     monkeypatch.setattr(handlers.Scripted, "outlives", how == "outlives")
     done: list[str] = []
 

@@ -29,7 +29,7 @@ RECEIVERS: list[Callable[[Wire], Receiver]] = [Wire.messages, lambda wire: wire.
 
 
 @pytest.fixture(params=RECEIVERS, ids=["messages", "stream"])
-def plug(request: pytest.FixtureRequest) -> Callable[[Wire], Receiver]:
+def make(request: pytest.FixtureRequest) -> Callable[[Wire], Receiver]:
     """Both ways of receiving."""
     found: Callable[[Wire], Receiver] = request.param
     return found
@@ -43,11 +43,11 @@ def take_all(receiver: Receiver) -> None:
             item.release()
 
 
-async def test_a_turn_is_over_after_so_many_frames(plug: Callable[[Wire], Receiver]) -> None:
+async def test_a_turn_is_over_after_so_many_frames(make: Callable[[Wire], Receiver]) -> None:
     """Of half a MiB of frames of one byte that come at once, one turn takes as many as it may cost; the rest stays, and
     is taken in later turns, in order and without loss."""
     wire = Wire()
-    receiver = plug(wire)
+    receiver = make(wire)
     count = 2**19 // len(MESSAGE)
     wire.feed(MESSAGE * count)
     assert receiver.received <= MOST
@@ -61,11 +61,11 @@ async def test_a_turn_is_over_after_so_many_frames(plug: Callable[[Wire], Receiv
             taken = receiver.received
 
 
-async def test_others_go_first(plug: Callable[[Wire], Receiver]) -> None:
+async def test_others_go_first(make: Callable[[Wire], Receiver]) -> None:
     """Where others rest as well a turn is shorter, and in each turn of the loop one of them goes on."""
     shared = Shared()
     wires = [Wire(shared) for _ in range(3)]
-    receivers = [plug(wire) for wire in wires]
+    receivers = [make(wire) for wire in wires]
     for wire in wires:
         wire.feed(MESSAGE * 5000)
     assert [receiver.received <= READ_QUANTUM // FRAME_COST for receiver in receivers] == [False, True, True]
@@ -77,11 +77,11 @@ async def test_others_go_first(plug: Callable[[Wire], Receiver]) -> None:
         assert sum(map(bool, gained)) == 1
 
 
-async def test_of_many_pings_the_newest_are_answered(plug: Callable[[Wire], Receiver]) -> None:
+async def test_of_many_pings_the_newest_are_answered(make: Callable[[Wire], Receiver]) -> None:
     """RFC 6455, 5.5.3: a peer that sends pings without end gets an answer to the newest of each turn, the very last
     included; and its turns are no longer than others'."""
     wire = Wire()
-    receiver = plug(wire)
+    receiver = make(wire)
     pings = [frame(Opcode.PING, number.to_bytes(2, "big")) for number in range(5000)]
     wire.feed(b"".join(pings))
     assert len(wire.pings) == MAX_PONGS
@@ -98,10 +98,10 @@ async def test_of_many_pings_the_newest_are_answered(plug: Callable[[Wire], Rece
     [frame(Opcode.BINARY), frame(Opcode.TEXT), FRAGMENT, FRAGMENT + PING],
     ids=["binary", "text", "fragments", "pings between"],
 )
-async def test_frames_without_payload_end_after_a_while(plug: Callable[[Wire], Receiver], empty: bytes) -> None:
+async def test_frames_without_payload_end_after_a_while(make: Callable[[Wire], Receiver], empty: bytes) -> None:
     """Empty messages or fragments, also with pings in between, close 1008 once there are more than anybody needs."""
     wire = Wire()
-    receiver = plug(wire)
+    receiver = make(wire)
     if FRAGMENT in empty:
         wire.feed(frame(Opcode.BINARY, fin=False))
     wire.unread += empty * (MAX_EMPTY + 1)
@@ -114,10 +114,10 @@ async def test_frames_without_payload_end_after_a_while(plug: Callable[[Wire], R
     assert receiver._end.code == 1008
 
 
-async def test_empty_messages_among_others_are_no_fault(plug: Callable[[Wire], Receiver]) -> None:
+async def test_empty_messages_among_others_are_no_fault(make: Callable[[Wire], Receiver]) -> None:
     """Who says something now and then may send any number of empty frames."""
     wire = Wire()
-    receiver = plug(wire)
+    receiver = make(wire)
     wire.unread += (frame(Opcode.BINARY) * (MAX_EMPTY - 1) + MESSAGE) * 3
     async with asyncio.timeout(30):
         while wire.unread or receiver._deferred:
@@ -128,10 +128,10 @@ async def test_empty_messages_among_others_are_no_fault(plug: Callable[[Wire], R
     assert receiver.received == 3
 
 
-async def test_what_was_kept_is_not_lost_behind_a_close(plug: Callable[[Wire], Receiver]) -> None:
+async def test_what_was_kept_is_not_lost_behind_a_close(make: Callable[[Wire], Receiver]) -> None:
     """A Close frame behind more frames than one turn takes is found in its turn."""
     wire = Wire()
-    receiver = plug(wire)
+    receiver = make(wire)
     wire.feed(MESSAGE * (3 * MOST) + frame(Opcode.CLOSE, close_payload(1000)))
     async with asyncio.timeout(30):
         while receiver._end is None:

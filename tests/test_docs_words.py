@@ -14,8 +14,8 @@ from jackfield.app import errors
 from jackfield.app.errors import Kind
 from jackfield.app.handler import Handler
 from jackfield.app.socket.closing import CLOSE_LIMIT
-from jackfield.app.socket.connection import SEND_LIMIT
 from jackfield.app.socket.receiver import MAX_EMPTY, MAX_PONGS
+from jackfield.app.socket.sending import SEND_LIMIT
 from jackfield.app.socket.shared import MESSAGE_MEMORY
 from jackfield.handlers.upload.sockets.answers import HIGH_WATER
 from jackfield.handlers.upload.sockets.many import MAX_UNANSWERED

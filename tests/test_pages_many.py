@@ -182,7 +182,7 @@ DROPPED = """async () => {
   const pieces = [[lost, good], []];
   const folder = { name: "folder", createReader: () => ({ readEntries: (done) => done(pieces.shift()) }) };
   const { files } = await dropped({ items: [{ kind: "file", webkitGetAsEntry: () => folder }] }, () => {});
-  return files.map(({ name, trouble }) => [name, trouble?.code ?? null]);
+  return files.map(({ name, failure }) => [name, failure?.code ?? null]);
 }"""
 
 

@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_once(browser: Browser, tmp_path: Path) -> None:
         open_upload(page, f"{service.url}/upload")
         page.set_input_files("#folder", tmp_path / "tree")
         expect_batch(page, "paused")
-        said = "0 of 300 files stored. The service has no room left. Still to be sent: 300."
+        said = "0 of 300 files stored. The disk of the service is full, or its quota is used up. Still to be sent: 300."
         expect(batch(page).locator(".words")).to_have_text(said)
         assert failures(page) == {}
         assert created.count < 10
@@ -216,7 +216,7 @@ def test_names_as_they_are_shown(browser: Browser, service: Service, name: str, 
         assert page.evaluate(SHOWN, name) == shown
 
 
-WORDS = """async () => [...(await import("/assets/upload/trouble.js")).WORDS.keys()]"""
+WORDS = """async () => [...(await import("/assets/upload/failure.js")).WORDS.keys()]"""
 KINDS = {kind.code for module in (errors, words) for kind in vars(module).values() if isinstance(kind, errors.Kind)}
 OF_OTHERS = {"method_not_allowed", "upgrade_required"}  # what no request of this page is answered with
 

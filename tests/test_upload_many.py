@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 import jackfield.app.socket.closing
-import jackfield.app.socket.connection
+import jackfield.app.socket.sending
 import jackfield.handlers.upload.sockets.answers as answers_module
 from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
@@ -156,7 +156,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
         await serve(self, connection)
 
     monkeypatch.setattr(Upload, "serve", squeezed)
-    monkeypatch.setattr(jackfield.app.socket.connection, "SEND_LIMIT", 0.2)
+    monkeypatch.setattr(jackfield.app.socket.sending, "SEND_LIMIT", 0.2)
     monkeypatch.setattr(answers_module, "STALLED", 0.2)
 
 

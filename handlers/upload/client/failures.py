@@ -8,8 +8,7 @@ from jackfield.handlers.upload.wire.messages import Error
 # Close codes that blame what we sent: sending it again would change nothing (RFC 6455, 7.4.1).
 _CLIENT_FAULTS = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 _PROTOCOL = 4000  # the protocol's own close codes are 4000 + the HTTP status that says the same
-_PERMANENT = frozenset({"not_permitted", "read_only", "no_folder"})  # words of the disk that no retry changes
-_NO_SPACE = frozenset({"no_space", "too_large", "over_quota", "quota_exceeded"})
+_NO_SPACE = frozenset({"no_space", "too_large", "quota_exceeded"})
 
 
 class UploadError(Exception):
@@ -94,7 +93,7 @@ def from_answer(status: int, code: str, detail: str, retry_after: float | None =
     """
     if code == "token_conflict":
         return TokenConflict(code, detail)
-    if code in _PERMANENT:
+    if code == "not_permitted":  # the disk's: no other credentials would help
         return Rejected(code, detail)
     if code in _NO_SPACE:
         return NoSpace(code, detail)

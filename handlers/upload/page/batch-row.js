@@ -81,7 +81,7 @@ export class BatchRow extends Card {
   }
 
   #words() {
-    const { state, size, trouble, retryAt, counts } = this.#batch;
+    const { state, size, failure, retryAt, counts } = this.#batch;
     const all = `${files(this.#batch.files.length)} · ${bytes(size)}`;
     switch (state) {
       case "queued":
@@ -91,9 +91,9 @@ export class BatchRow extends Card {
       case "sending":
         return `${this.#stored()}${this.#pace()}`;
       case "waiting":
-        return `${this.#stored()}. ${trouble.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
+        return `${this.#stored()}. ${failure.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
       case "paused":
-        return `${this.#stored()}. ${trouble.words} Still to be sent: ${number(counts.queued)}.`;
+        return `${this.#stored()}. ${failure.words} Still to be sent: ${number(counts.queued)}.`;
       case "stopping":
         return `${this.#stored()} · Stopping…`;
       case "stored":
@@ -135,7 +135,7 @@ export class BatchRow extends Card {
     const { failures } = this.#batch;
     const shown = Math.min(failures.size, MOST);
     const fresh = [...failures].slice(list.childElementCount, shown);
-    list.append(...fresh.map((file) => failure(file, this.#short(file.name))));
+    list.append(...fresh.map((file) => failureRow(file, this.#short(file.name))));
     this.part("failed").hidden = failures.size === 0;
     this.part("more").hidden = failures.size <= MOST;
     this.part("more").textContent = `and ${number(failures.size - MOST)} more, in the list of all files`;
@@ -177,23 +177,23 @@ export class BatchRow extends Card {
   }
 }
 
-function words({ state, size, trouble, renamed, already }) {
+function words({ state, size, failure, renamed, already }) {
   const said = {
     queued: "queued",
     sending: "being sent",
     stored: already ? "already stored" : renamed ? "stored under this name" : "stored",
-    failed: trouble?.words,
+    failed: failure?.words,
     cancelled: "not sent",
   };
   return `${bytes(size)} · ${said[state]}`;
 }
 
-function failure({ trouble }, name) {
+function failureRow({ failure }, name) {
   const row = document.getElementById("failure").content.firstElementChild.cloneNode(true);
   const part = (key) => row.querySelector(`.${key}`);
-  row.dataset.code = trouble.code;
+  row.dataset.code = failure.code;
   part("file-name").textContent = shown(name);
-  part("failure-words").textContent = trouble.words;
-  part("failure-detail").textContent = trouble.detail;
+  part("failure-words").textContent = failure.words;
+  part("failure-detail").textContent = failure.detail;
   return row;
 }

@@ -9,7 +9,7 @@ import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
 import { SmallFile } from "./small-file.js";
 import { Supply } from "./supply.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 export class Batch {
   /**
@@ -19,7 +19,7 @@ export class Batch {
   state = "queued";
   since = Date.now(); // when it came to this state
   received = 0; // bytes that are stored
-  trouble = null; // why it waits, or is paused
+  failure = null; // why it waits, or is paused
   retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
   counts = { queued: 0, sending: 0, stored: 0, failed: 0, cancelled: 0 }; // files in each state
   failures = new Set(); // files
@@ -33,7 +33,7 @@ export class Batch {
 
   /**
    * @param {string} path the handler's
-   * @param {import("./files.js").Named[]} found what has trouble has failed already
+   * @param {import("./files.js").Named[]} found files with a failure have failed already
    */
   constructor(path, found) {
     this.#path = path;
@@ -77,7 +77,7 @@ export class Batch {
     if (this.resting && !idle) return;
     this.#become("stopping");
     for (const file of this.#left()) {
-      if (file.unanswered) file.fail(new Trouble("unanswered"));
+      if (file.unanswered) file.fail(new Failure("unanswered"));
       else file.cancel();
     }
     this.#many?.stop();
@@ -113,18 +113,18 @@ export class Batch {
       await this.#many.run();
       this.#rest();
     } catch (error) {
-      await this.#suffer(Trouble.from(error));
+      await this.#handle(Failure.from(error));
     } finally {
       this.#many = null;
     }
   }
 
-  async #suffer(trouble) {
+  async #handle(failure) {
     if (this.#stopping) return this.#giveUp();
-    if (trouble.code === "aborted") return undefined; // and so the next attempt begins at once
-    if (!trouble.passing) return this.#pause(trouble);
-    const over = this.#pauses.begin(trouble);
-    Object.assign(this, { trouble: this.#pauses.trouble, retryAt: this.#pauses.until });
+    if (failure.code === "aborted") return undefined; // and so the next attempt begins at once
+    if (!failure.transient) return this.#pause(failure);
+    const over = this.#pauses.begin(failure);
+    Object.assign(this, { failure: this.#pauses.failure, retryAt: this.#pauses.until });
     this.#become("waiting");
     await over;
     return this.#stopping && this.#rest();
@@ -135,13 +135,13 @@ export class Batch {
   }
 
   /** All that is left would fail as this one did: it is said once, and nothing is tried until a person says so. */
-  #pause(trouble) {
-    this.trouble = trouble;
+  #pause(failure) {
+    this.failure = failure;
     this.#become("paused");
   }
 
   #giveUp() {
-    for (const file of this.#left()) file.fail(new Trouble("unanswered"));
+    for (const file of this.#left()) file.fail(new Failure("unanswered"));
     this.#rest();
   }
 
@@ -153,7 +153,7 @@ export class Batch {
   /** Every file must have come to its end; one that has not is a fault of this page, and is not passed over. */
   #rest() {
     for (const file of this.files) {
-      if (["queued", "sending"].includes(file.state)) file.fail(new Trouble("mislaid"));
+      if (["queued", "sending"].includes(file.state)) file.fail(new Failure("unaccounted"));
     }
     const { failed, cancelled } = this.counts;
     this.#become(failed ? "failed" : cancelled ? "cancelled" : "stored");
@@ -178,7 +178,7 @@ export class Batch {
   /** What the service keeps of one that has failed is of no use: to try again is to begin anew. */
   #failed(file) {
     this.failures.add(file);
-    if (!file.open || ["superseded", "unanswered"].includes(file.trouble.code)) return; // another has it, or it may be stored
+    if (!file.open || ["superseded", "unanswered"].includes(file.failure.code)) return; // another has it, or it may be stored
     file.open = false;
     const url = `${this.#path}/${file.token}`;
     // One at a time: a browser has few connections, and other uploads want them. What it fails at expires by itself.
@@ -187,7 +187,7 @@ export class Batch {
 
   #become(state) {
     if (this.state !== state) Object.assign(this, { state, since: Date.now() });
-    if (!["waiting", "paused"].includes(state)) this.trouble = null;
+    if (!["waiting", "paused"].includes(state)) this.failure = null;
     this.onchange();
   }
 }

@@ -16,7 +16,7 @@ export class Card {
 
   /**
    * @param {string} template the id of its template
-   * @param {{name: string, state: string, trouble: import("./trouble.js").Trouble | null}} work what it shows
+   * @param {{name: string, state: string, failure: import("./failure.js").Failure | null}} work what it shows
    * @param {Record<string, () => void>} actions what its buttons do, by their names
    */
   constructor(template, work, actions) {
@@ -45,7 +45,7 @@ export class Card {
   draw() {
     const held = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.element.dataset.state = this.#work.state;
-    this.element.dataset.code = this.#work.trouble?.code ?? "";
+    this.element.dataset.code = this.#work.failure?.code ?? "";
     this.#follow();
     this.fill();
     for (const button of this.#buttons) button.hidden = !this.offers(button.dataset.act);

@@ -1,7 +1,7 @@
 /** The page's end of `digest-worker.js`: one file, and its digest at any offset. */
 
 import { deferred } from "../app/deferred.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 const idle = []; // workers that have done their file: to start one takes longer than to hash a small file
 
@@ -24,7 +24,7 @@ export class Digest {
 
   /**
    * @param {number} offset bytes from the beginning
-   * @returns {Promise<string>} their SHA-256 in lower-case hex; rejects with a Trouble when they cannot be read
+   * @returns {Promise<string>} their SHA-256 in lower-case hex; rejects with a Failure when they cannot be read
    */
   at(offset) {
     if (!this.#asked.has(offset)) {
@@ -53,11 +53,11 @@ export class Digest {
       return;
     }
     this.#pending -= 1;
-    if (error) this.#asked.get(offset).reject(new Trouble("unreadable", error));
+    if (error) this.#asked.get(offset).reject(new Failure("unreadable", error));
     else this.#asked.get(offset).resolve(digest);
   }
 
   #fail(detail) {
-    for (const { reject } of this.#asked.values()) reject(new Trouble("unreadable", detail));
+    for (const { reject } of this.#asked.values()) reject(new Failure("unreadable", detail));
   }
 }

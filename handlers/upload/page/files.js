@@ -1,10 +1,10 @@
 /** The files of a drop or a choice, each with the name it is to be stored under. */
 
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 /**
  * The size is asked for once: Chromium looks at the disk each time.
- * @typedef {{name: string, file?: File, size: number, nth?: number, trouble?: Trouble}} Named
+ * @typedef {{name: string, file?: File, size: number, nth?: number, failure?: Failure}} Named
  *   `nth` of those that have its name, from 0; without a file: why it cannot be read
  */
 
@@ -32,7 +32,7 @@ export class Found {
   }
 
   unreadable(name, error) {
-    this.files.push({ name: name.normalize("NFC"), size: 0, trouble: new Trouble("unreadable", error.message) });
+    this.files.push({ name: name.normalize("NFC"), size: 0, failure: new Failure("unreadable", error.message) });
   }
 }
 

@@ -6,12 +6,12 @@
 import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 const AT_ONCE = 256; // files that wait for their answers; the service reads on up to 512
 const IN_FLIGHT = 8 * 1024 * 1024; // bytes of them
 const BUFFERED = 1024 * 1024; // bytes that have not left the browser
-const FOR_ALL = ["no_space", "not_permitted", "read_only", "quota_reached", "too_many_files"]; // one file's trouble that the next will have
+const FOR_ALL = ["no_space", "not_permitted", "quota_exceeded", "too_many_files"]; // the next file would fail as well
 const OF_THE_SOCKET = ["bad_message", "idle", "internal_error"]; // an error that tells why a Close frame follows
 
 export class Many {
@@ -20,7 +20,7 @@ export class Many {
   #silence;
   #sent = []; // files without an answer, in order
   #inFlight = 0; // bytes of them
-  #trouble = null; // one file's that is not its own: nothing more is sent, what was sent is answered first
+  #failure = null; // one file's that is not its own: nothing more is sent, what was sent is answered first
   #error = null; // the message before the Close frame
   #opened = deferred();
   #wasOpen = false;
@@ -40,12 +40,12 @@ export class Many {
     this.#socket.onclose = (event) => this.#over.reject(this.#farewell(event));
     this.#silence = new Silence(
       () => this.#patience(),
-      (trouble) => this.#over.reject(trouble),
+      (failure) => this.#over.reject(failure),
     );
   }
 
   /**
-   * Until all that is in the supply is sent and answered. Rejects with a Trouble where that ends earlier;
+   * Until all that is in the supply is sent and answered. Rejects with a Failure where that ends earlier;
    * what has no answer is back in the supply then.
    */
   async run() {
@@ -65,7 +65,7 @@ export class Many {
 
   /** Ends at once: with another socket it may go better. */
   abandon() {
-    this.#over.reject(Trouble.aborted());
+    this.#over.reject(Failure.aborted());
   }
 
   async #work() {
@@ -73,7 +73,7 @@ export class Many {
     this.#silence.restart();
     while (await this.#sendNext());
     while (this.#sent.length) await this.#change();
-    if (this.#trouble) throw this.#trouble;
+    if (this.#failure) throw this.#failure;
   }
 
   /**
@@ -81,9 +81,9 @@ export class Many {
    * what is sent in one step: a file that waited between the two would be lost with the socket.
    */
   async #sendNext() {
-    while (!this.#trouble) {
+    while (!this.#failure) {
       const file = await this.#supply.first();
-      if (this.#closed) throw Trouble.aborted();
+      if (this.#closed) throw Failure.aborted();
       if (!file) return false;
       if (this.#fits(file)) {
         this.#begin(this.#supply.shift());
@@ -147,14 +147,14 @@ export class Many {
       return;
     }
     const file = this.#answered();
-    const trouble = Trouble.fromMessage(message);
+    const failure = Failure.fromMessage(message);
     this.#supply.expecting ??= false;
-    if (trouble.passing || FOR_ALL.includes(trouble.code)) {
+    if (failure.transient || FOR_ALL.includes(failure.code)) {
       file.enqueue();
       this.#supply.add(file);
-      this.#trouble = trouble;
+      this.#failure = failure;
     } else {
-      file.fail(trouble);
+      file.fail(failure);
     }
   }
 
@@ -173,7 +173,7 @@ export class Many {
 
   #farewell(event) {
     // A page is not told why an upgrade was refused.
-    return this.#wasOpen ? Trouble.fromClose(event, this.#error) : new Trouble("unreachable", "", { passing: true });
+    return this.#wasOpen ? Failure.fromClose(event, this.#error) : new Failure("unreachable", "", { transient: true });
   }
 
   #guard(work) {

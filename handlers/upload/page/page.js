@@ -107,9 +107,9 @@ function show(work, row, noticed) {
   };
 }
 
-function tell({ name, state, trouble }) {
+function tell({ name, state, failure }) {
   const words = { stored: "stored and verified", cancelled: "cancelled", failed: "some have failed" };
-  const said = trouble?.words ?? words[state];
+  const said = failure?.words ?? words[state];
   if (said) find("news").textContent = `${shown(name)}: ${said}`;
 }
 
@@ -190,13 +190,13 @@ function named(found) {
 /** Small files go together; one alone is an upload as large ones are. What cannot be read is told among the small. */
 function begin(fresh) {
   const [light, heavy] = [true, false].map((small) => fresh.filter(({ size }) => size <= SMALL === small));
-  const together = light.length > 1 || light.some(({ trouble }) => trouble);
+  const together = light.length > 1 || light.some(({ failure }) => failure);
   if (together) batches.add(addBatch(new Batch(path, light.map(named))));
   for (const each of (together ? heavy : fresh).map(named)) queue.add(add(new Upload(path, each)));
 }
 
 function goOn(upload, found) {
-  if (found.trouble) return upload.refuse(found.trouble);
+  if (found.failure) return upload.refuse(found.failure);
   upload.offer(found);
   return queue.add(upload); // which leaves it out while it asks
 }
@@ -234,8 +234,8 @@ async function bringBack(memory) {
   const upload = new Upload(path, memory);
   try {
     upload.told(await ask(memory.url));
-  } catch (trouble) {
-    if (!trouble.passing) return forget(path, memory.url);
+  } catch (failure) {
+    if (!failure.transient) return forget(path, memory.url);
   }
   if (upload.state === "stored") return forget(path, memory.url);
   return add(upload);
@@ -249,9 +249,9 @@ async function open(url) {
   try {
     const facts = await ask(url);
     add(new Upload(path, { ...facts, url })).told(facts);
-  } catch (trouble) {
-    find("title").textContent = trouble.code === "unknown_upload" ? "No such upload" : "An upload";
-    find("lead").textContent = trouble.words;
+  } catch (failure) {
+    find("title").textContent = failure.code === "unknown_upload" ? "No such upload" : "An upload";
+    find("lead").textContent = failure.words;
   }
 }
 

@@ -55,11 +55,11 @@ export class Row extends Card {
 
   /** What failed before the service knew of it can only be dismissed, what it knows of only be cancelled. */
   offers(act) {
-    const { state, url, trouble, since } = this.#upload;
+    const { state, url, failure, since } = this.#upload;
     if (act === "copy") return true; // it stands in the receipt, and comes and goes with that
-    if (state === "asking") return ASKED[trouble.code].includes(act) && (act !== "aside" || this.#renamed);
-    if (act === "again" && HOPELESS.includes(trouble?.code)) return false;
-    if (act === "rechoose" && trouble?.code !== "unreadable") return false;
+    if (state === "asking") return ASKED[failure.code].includes(act) && (act !== "aside" || this.#renamed);
+    if (act === "again" && HOPELESS.includes(failure?.code)) return false;
+    if (act === "rechoose" && failure?.code !== "unreadable") return false;
     if (act === "repeat" && !this.#upload.already) return false;
     if (state === "connecting" && act === "now") return Date.now() - since >= SLOW;
     if (state === "failed" && act === (url ? "dismiss" : "cancel")) return false;
@@ -80,7 +80,7 @@ export class Row extends Card {
   }
 
   #words() {
-    const { state, size, received, trouble, retryAt } = this.#upload;
+    const { state, size, received, failure, retryAt } = this.#upload;
     const whole = size === null ? "" : ` of ${bytes(size)}`;
     switch (state) {
       case "parked":
@@ -96,13 +96,13 @@ export class Row extends Card {
       case "finishing":
         return `${bytes(size)} sent · being verified and made safe`;
       case "waiting":
-        return `${trouble.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
+        return `${failure.words} Next attempt in ${duration((retryAt - Date.now()) / 1000)}.`;
       case "stored":
         return `${bytes(size)} · ${this.#upload.already ? "already stored" : "stored and verified"}`;
       case "cancelled":
-        return trouble ? `Cancelled, but the service does not know that yet. ${trouble.words}` : "Cancelled.";
+        return failure ? `Cancelled, but the service does not know that yet. ${failure.words}` : "Cancelled.";
       default:
-        return `${trouble.words}${this.#kept()}`;
+        return `${failure.words}${this.#kept()}`;
     }
   }
 
@@ -126,11 +126,11 @@ export class Row extends Card {
   }
 
   #detail() {
-    const { trouble } = this.#upload;
-    const shown = Boolean(trouble?.detail) && !SAID_ALREADY.includes(trouble.code);
+    const { failure } = this.#upload;
+    const shown = Boolean(failure?.detail) && !SAID_ALREADY.includes(failure.code);
     this.part("detail").hidden = !shown;
     if (!shown) return;
-    this.part("detail-text").textContent = trouble.detail;
+    this.part("detail-text").textContent = failure.detail;
   }
 
   /** Whether the file that was chosen has a name of its own. */

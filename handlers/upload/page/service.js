@@ -1,23 +1,23 @@
-/** The plain HTTP requests about uploads. Each rejects with a Trouble; it is `aborted` when `signal` was. */
+/** The plain HTTP requests about uploads. Each rejects with a Failure; it is `aborted` when `signal` was. */
 
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 const LIMIT = 10_000; // milliseconds for a request and its answer: on a dead link neither ever ends by itself
 
 /** Whatever else happens, `read` has given what it makes of the answer, or this has rejected, when the time is up. */
 async function request(url, { signal, ...options }, read) {
-  if (signal?.aborted) throw Trouble.aborted();
+  if (signal?.aborted) throw Failure.aborted();
   const limit = new AbortController();
   const stop = () => limit.abort();
   const timer = setTimeout(stop, LIMIT);
   signal?.addEventListener("abort", stop);
   try {
     const response = await fetch(url, { cache: "no-store", ...options, signal: limit.signal });
-    if (!response.ok) throw await Trouble.fromResponse(response);
+    if (!response.ok) throw await Failure.fromResponse(response);
     return await read(response);
   } catch (error) {
-    if (signal?.aborted) throw Trouble.aborted();
-    throw error instanceof Trouble ? error : new Trouble("unreachable", "", { passing: true });
+    if (signal?.aborted) throw Failure.aborted();
+    throw error instanceof Failure ? error : new Failure("unreachable", "", { transient: true });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", stop);
@@ -42,7 +42,7 @@ export function ask(url, signal) {
 export async function cancel(url, signal) {
   try {
     await request(url, { method: "DELETE", signal }, () => {});
-  } catch (trouble) {
-    if (trouble.code !== "unknown_upload") throw trouble;
+  } catch (failure) {
+    if (failure.code !== "unknown_upload") throw failure;
   }
 }

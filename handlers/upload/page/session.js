@@ -1,12 +1,12 @@
 /**
- * One socket on an upload: from its opening to the receipt, or to a Trouble. Only the service's offset is
+ * One socket on an upload: from its opening to the receipt, or to a Failure. Only the service's offset is
  * believed; the page may not run ahead of it by more than the window.
  */
 
 import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 const PIECE = 4 * 1024 * 1024; // bytes of a message; the browser reads it from the file when it sends it
 const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
@@ -42,11 +42,11 @@ export class Session {
     this.#report = report;
     this.#socket = new WebSocket(socketUrl(url), "upload.v1");
     this.#socket.onmessage = ({ data }) => this.#guard(this.#heard(data));
-    this.#socket.onclose = (event) => this.#outcome.reject(Trouble.fromClose(event, this.#error));
+    this.#socket.onclose = (event) => this.#outcome.reject(Failure.fromClose(event, this.#error));
     digest.onprogress = () => this.#guard(this.#pump());
     this.#silence = new Silence(
       () => this.#patience(),
-      (trouble) => this.#outcome.reject(trouble),
+      (failure) => this.#outcome.reject(failure),
     );
   }
 
@@ -65,7 +65,7 @@ export class Session {
     this.#digest.onprogress = () => {};
     this.#socket.onmessage = null;
     this.#socket.close();
-    this.#outcome.reject(Trouble.aborted());
+    this.#outcome.reject(Failure.aborted());
   }
 
   #guard(work) {

@@ -1,6 +1,6 @@
 /** Notices that a socket has fallen silent while the service owes a word: a dead link tells nobody. */
 
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 export const CONNECTING = 10_000; // milliseconds until a socket is open
 export const SILENCE = 30_000; // milliseconds without a word
@@ -12,12 +12,12 @@ export class Silence {
 
   /**
    * @param {() => number} patience milliseconds that the silence may last now; Infinity where nothing is owed
-   * @param {(trouble: Trouble) => void} lost called when it has lasted longer
+   * @param {(failure: Failure) => void} lost called when it has lasted longer
    */
   constructor(patience, lost) {
     this.#timer = setInterval(() => {
       if (performance.now() - this.#since < patience()) return;
-      lost(new Trouble("lost", "The service has fallen silent.", { passing: true }));
+      lost(new Failure("lost", "The service does not answer.", { transient: true }));
     }, CONNECTING / 5);
   }
 

@@ -2,7 +2,7 @@
 
 import { Sha256 } from "./sha256.js";
 import { freshToken } from "./token.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 export const SMALL = 1024 * 1024; // bytes of a file that is sent this way
 
@@ -15,7 +15,7 @@ export class SmallFile {
   unanswered = false; // it was sent, and the connection was lost before the answer came
   receipt = null; // {name, size, sha256}
   already = false; // it was stored before this page sent it
-  trouble = null; // why it has failed
+  failure = null; // why it has failed
 
   #moved;
   #reading = null;
@@ -24,10 +24,10 @@ export class SmallFile {
    * @param {import("./files.js").Named & {token: string}} found without a file it has failed already
    * @param {(file: SmallFile, before: string) => void} moved called when its state has changed
    */
-  constructor({ name, file = null, size, token, trouble = null }, moved) {
-    Object.assign(this, { name, file, size, token, trouble });
+  constructor({ name, file = null, size, token, failure = null }, moved) {
+    Object.assign(this, { name, file, size, token, failure });
     this.#moved = moved;
-    if (trouble) this.state = "failed";
+    if (failure) this.state = "failed";
   }
 
   /** Whether it was stored under another name than its own. */
@@ -51,7 +51,7 @@ export class SmallFile {
       const receipt = await ask?.(this.token);
       if (receipt && this.state === "queued") this.answered(receipt);
     } catch (error) {
-      if (this.state === "queued") this.fail(Trouble.from(error));
+      if (this.state === "queued") this.fail(Failure.from(error));
     }
   }
 
@@ -62,8 +62,8 @@ export class SmallFile {
 
   /** It has to be sent, or sent again. */
   enqueue() {
-    if (this.trouble?.code === "token_conflict") this.token = freshToken();
-    this.trouble = null;
+    if (this.failure?.code === "token_conflict") this.token = freshToken();
+    this.failure = null;
     this.#become("queued");
   }
 
@@ -90,13 +90,13 @@ export class SmallFile {
       this.token = freshToken(); // another file that was once alike in name, size and time
       this.enqueue();
     } else {
-      this.fail(new Trouble("digest_mismatch", `The service has stored other bytes as “${name}”.`));
+      this.fail(new Failure("digest_mismatch", `The service has stored other bytes as “${name}”.`));
     }
   }
 
-  /** @param {Trouble} trouble */
-  fail(trouble) {
-    this.trouble = trouble;
+  /** @param {Failure} failure */
+  fail(failure) {
+    this.failure = failure;
     this.#end("failed");
   }
 

@@ -10,7 +10,7 @@ import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
 import { Session } from "./session.js";
 import { freshToken } from "./token.js";
-import { Trouble } from "./trouble.js";
+import { Failure } from "./failure.js";
 
 /**
  * parked: no file yet · queued · connecting, checking, sending, finishing: at work · waiting: to try again ·
@@ -29,7 +29,7 @@ export class Upload {
   durable = 0; // bytes it cannot lose any more
   receipt = null; // {name, size, sha256}
   already = false; // it was stored before this page sent it
-  trouble = null; // why it waits, asks or has failed
+  failure = null; // why it waits, asks or has failed
   retryAt = 0; // when it waits: until this moment, in milliseconds of `Date.now()`
   onchange = () => {};
 
@@ -72,7 +72,7 @@ export class Upload {
     this.#known = this.size === size && this.modified === file.lastModified;
     if (this.size === null || this.size === size) return this.enqueue();
     const detail = `It has ${bytes(size)}, and this upload wants ${bytes(this.size)}.`;
-    return this.#ask(new Trouble("other_file", detail));
+    return this.#ask(new Failure("other_file", detail));
   }
 
   /** The answer to a question: leave what has arrived as it is, until its own file is there. */
@@ -111,7 +111,7 @@ export class Upload {
       this.#digest = new Digest(this.file);
       while (!this.resting) await this.#attempt();
     } catch (error) {
-      await this.#suffer(Trouble.from(error)); // no attempt was possible
+      await this.#handle(Failure.from(error)); // no attempt was possible
     } finally {
       this.#digest?.close();
       this.#digest = null;
@@ -131,9 +131,9 @@ export class Upload {
     else this.#progress({ received: offset });
   }
 
-  /** It rests as before, and this is why. @param {Trouble} trouble */
-  refuse(trouble) {
-    this.trouble = trouble;
+  /** It rests as before, and this is why. @param {Failure} failure */
+  refuse(failure) {
+    this.failure = failure;
     this.onchange();
   }
 
@@ -146,9 +146,9 @@ export class Upload {
     this.#pauses.hurry();
     try {
       for (const url of [this.#unwanted, this.url]) if (url) await service.cancel(url);
-    } catch (trouble) {
-      if (trouble.code === "already_stored") this.told(await service.ask(this.url));
-      else this.refuse(trouble);
+    } catch (failure) {
+      if (failure.code === "already_stored") this.told(await service.ask(this.url));
+      else this.refuse(failure);
     }
   }
 
@@ -164,7 +164,7 @@ export class Upload {
       if (this.state !== "stored") this.#stored(await this.#converse());
     } catch (error) {
       if (this.resting) return; // cancelled meanwhile
-      await this.#suffer(Trouble.from(error));
+      await this.#handle(Failure.from(error));
     }
   }
 
@@ -196,7 +196,7 @@ export class Upload {
     this.already = (await this.#digest.at(this.file.size)) === sha256;
     if (this.already) return;
     this.#renew();
-    throw Trouble.aborted();
+    throw Failure.aborted();
   }
 
   /** The next attempt creates a new upload. */
@@ -210,7 +210,7 @@ export class Upload {
   }
 
   async #converse() {
-    if (this.#stop.signal.aborted) throw Trouble.aborted();
+    if (this.#stop.signal.aborted) throw Failure.aborted();
     const { url, file } = this;
     const judge = (same) => this.#judge(same);
     this.#session = new Session(url, file, this.#digest, judge, (progress) => this.#progress(progress));
@@ -224,8 +224,8 @@ export class Upload {
   /** Throws where the file may be another one than that whose beginning the service has. */
   #judge(same) {
     const { file, chosen } = this;
-    if (same === false) throw new Trouble("other_file", "It does not begin with the bytes that have arrived.");
-    if (!this.#known && !(same && this.named(chosen))) throw new Trouble("perhaps_other", doubt(same && this.received, chosen));
+    if (same === false) throw new Failure("other_file", "It does not begin with the bytes that have arrived.");
+    if (!this.#known && !(same && this.named(chosen))) throw new Failure("perhaps_other", doubt(same && this.received, chosen));
     this.#known = true;
     Object.assign(this, { size: file.size, modified: file.lastModified });
   }
@@ -241,31 +241,31 @@ export class Upload {
     this.#become("stored");
   }
 
-  async #suffer(trouble) {
-    if (trouble.code === "aborted") return undefined; // and so the next attempt begins at once
-    if (["other_file", "perhaps_other"].includes(trouble.code)) return this.#ask(trouble);
-    if (trouble.passing) return this.#pause(trouble);
-    this.trouble = trouble;
-    if (["unknown_upload", "cancelled", "expired"].includes(trouble.code)) this.url = null;
-    if (trouble.code === "token_conflict") this.#renew();
-    return this.#become(trouble.code === "superseded" ? "taken" : "failed");
+  async #handle(failure) {
+    if (failure.code === "aborted") return undefined; // and so the next attempt begins at once
+    if (["other_file", "perhaps_other"].includes(failure.code)) return this.#ask(failure);
+    if (failure.transient) return this.#pause(failure);
+    this.failure = failure;
+    if (["unknown_upload", "cancelled", "expired"].includes(failure.code)) this.url = null;
+    if (failure.code === "token_conflict") this.#renew();
+    return this.#become(failure.code === "superseded" ? "taken" : "failed");
   }
 
-  #ask(trouble) {
-    this.trouble = trouble;
+  #ask(failure) {
+    this.failure = failure;
     this.#become("asking");
   }
 
-  async #pause(trouble) {
-    const over = this.#pauses.begin(trouble);
-    Object.assign(this, { trouble: this.#pauses.trouble, retryAt: this.#pauses.until });
+  async #pause(failure) {
+    const over = this.#pauses.begin(failure);
+    Object.assign(this, { failure: this.#pauses.failure, retryAt: this.#pauses.until });
     this.#become("waiting");
     await over;
   }
 
   #become(state) {
     if (this.state !== state) Object.assign(this, { state, since: Date.now() });
-    if (!["waiting", "failed", "taken", "asking"].includes(state)) this.trouble = null;
+    if (!["waiting", "failed", "taken", "asking"].includes(state)) this.failure = null;
     this.onchange();
   }
 }

@@ -10,16 +10,17 @@ export const WORDS = new Map([
   ["cancelled", "It was cancelled."],
   ["digest_mismatch", "What arrived differs from the file; nothing was stored."],
   ["draining", "The service restarts."],
-  ["expired", "It lay unfinished for too long and is gone."],
+  ["expired", "It has expired: it was unfinished for too long."],
+  ["forbidden", "Your token does not open this part of the service."],
   ["forbidden_origin", "The service does not take uploads from this address."],
   ["idle", "Nothing was sent for too long."],
-  ["incomplete", "The service misses bytes."],
+  ["incomplete", "Some bytes are missing."],
   ["internal_error", "The service failed. Its log says why."],
   ["invalid_name", "The service does not take this name."],
   ["lost", "The connection was lost."],
-  ["mislaid", "This page has lost sight of it, which is a fault of the page. Try again."],
+  ["misdirected", "The service does not know itself under this address. Whoever runs it has to add it."],
   ["name_taken", "There is something of this name already."],
-  ["no_space", "The service has no room left."],
+  ["no_space", "The disk of the service is full, or its quota is used up."],
   ["not_found", "There is nothing at this address any more."],
   ["not_permitted", "The service may not write there. Whoever runs it has to change that."],
   ["other_file", "This is another file."],
@@ -27,6 +28,7 @@ export const WORDS = new Map([
   ["overloaded", "The service is busy."],
   ["perhaps_other", "This may be another file."],
   ["restarting", "The service restarts."],
+  ["slow_down", "The service had too many requests from here."],
   ["slow_reader", "This page did not read the answers of the service in time."],
   ["storage_failed", "The service could not write it to its disk."],
   ["superseded", "It was taken over elsewhere: in another tab, or by another program."],
@@ -36,6 +38,7 @@ export const WORDS = new Map([
   ["too_many_connections", "The service is busy."],
   ["too_many_files", "The service has too many files open at the moment."],
   ["too_many_uploads", "The service has too many unfinished uploads."],
+  ["unaccounted", "This page has no outcome for it, which is a fault of the page. Try again."],
   ["unanswered", "It was sent, and the connection was lost before the answer came. It may be stored."],
   ["unauthorized", "The service wants to know who you are."],
   ["unknown_upload", "There is no such upload any more: it was cancelled, has expired, or was finished long ago."],
@@ -44,26 +47,26 @@ export const WORDS = new Map([
   ["unsupported_media_type", "The service did not understand this page."],
 ]);
 
-const PASSING_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
-const PASSING_CLOSES = new Set([1000, 1001, 1005, 1006, 1011, 1012, 1013, 4408, 4429]);
+const TRANSIENT_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
+const TRANSIENT_CLOSES = new Set([1000, 1001, 1005, 1006, 1011, 1012, 1013, 4408, 4429]);
 
-export class Trouble extends Error {
+export class Failure extends Error {
   /**
    * @param {string} code a code word
    * @param {string} detail for people
-   * @param {{passing?: boolean, after?: number}} how whether it may pass by itself, and after how many seconds
+   * @param {{transient?: boolean, after?: number}} how whether it may pass by itself, and after how many seconds
    */
-  constructor(code, detail = "", { passing = false, after = 0 } = {}) {
+  constructor(code, detail = "", { transient = false, after = 0 } = {}) {
     super(detail);
     this.code = code;
     this.detail = detail.replace(/\b(\d+) bytes\b/g, (_, count) => bytes(Number(count)));
-    this.passing = passing;
+    this.transient = transient;
     this.after = after;
   }
 
   /** Of what was left off here, on purpose: what comes next is known to whoever did it. */
   static aborted() {
-    return new Trouble("aborted", "", { passing: true });
+    return new Failure("aborted", "", { transient: true });
   }
 
   /** A sentence for it; the detail says more. */
@@ -73,30 +76,30 @@ export class Trouble extends Error {
 
   /** From whatever was thrown; the browser throws a DOMException when it cannot read a file. */
   static from(error) {
-    if (error instanceof Trouble) return error;
-    return new Trouble(error instanceof DOMException ? "unreadable" : "page_fault", error.message);
+    if (error instanceof Failure) return error;
+    return new Failure(error instanceof DOMException ? "unreadable" : "page_fault", error.message);
   }
 
   /** From an HTTP answer that is no success (RFC 9457). @param {Response} response */
   static async fromResponse(response) {
     const problem = await response.json().catch(() => ({}));
-    return new Trouble(problem.code ?? `http_${response.status}`, problem.detail ?? response.statusText, {
-      passing: PASSING_STATUSES.has(response.status),
+    return new Failure(problem.code ?? `http_${response.status}`, problem.detail ?? response.statusText, {
+      transient: TRANSIENT_STATUSES.has(response.status),
       after: Number(response.headers.get("Retry-After")) || 0,
     });
   }
 
   /** From an error message about one of many files. @param {{status: number, code: string, detail: string}} message */
   static fromMessage({ status, code, detail }) {
-    return new Trouble(code, detail, { passing: PASSING_STATUSES.has(status) });
+    return new Failure(code, detail, { transient: TRANSIENT_STATUSES.has(status) });
   }
 
   /** From the end of a socket and the error message before it, if there was one. @param {CloseEvent} event */
   static fromClose({ code, reason }, error) {
-    const passing = PASSING_CLOSES.has(code);
-    if (error) return new Trouble(error.code, error.detail, { passing });
-    if (code === 4409) return new Trouble("superseded", reason);
-    if (code === 1012) return new Trouble("restarting", reason, { passing });
-    return new Trouble(passing ? "lost" : `closed_${code}`, reason || meaning(code), { passing });
+    const transient = TRANSIENT_CLOSES.has(code);
+    if (error) return new Failure(error.code, error.detail, { transient });
+    if (code === 4409) return new Failure("superseded", reason);
+    if (code === 1012) return new Failure("restarting", reason, { transient });
+    return new Failure(transient ? "lost" : `closed_${code}`, reason || meaning(code), { transient });
   }
 }
