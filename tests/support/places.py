@@ -106,7 +106,9 @@ class DirectoryPlace:
         are closed and its lock is free, as the kernel would see to it."""
         assert isinstance(store, DirectoryStore)
         self.dial.dead = True
-        store._threads.shutdown(wait=True)
+        for pool in (store._threads.writers, store._threads.digesters, store._threads.workers):
+            pool.stop()
+            pool.shutdown(wait=True)
         store._staging.close()
         self.leave()
         if publishing := store._grouping.tasks:  # they died too, or were done just now; nobody is left to hear of it

@@ -92,7 +92,11 @@ class Store(Protocol):
         """Lock the store, recover after a crash, return what is open. Raises CannotStart."""
 
     async def close(self) -> None:
-        """Release the lock."""
+        """Release the lock, once nothing runs any more that was asked for before.
+
+        Whatever is asked of the store and of its parts from now on raises OSError ECANCELED, also what waits for its
+        turn; what is being done goes on to its end. Where this is cancelled, the lock stays held.
+        """
 
     async def create(self, key: str, promise: Promise) -> Part:
         """A new part, durable before this returns."""

@@ -5,7 +5,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from jackfield.handlers.upload.store.records import Checkpoint, Manifest
 from jackfield.handlers.upload.store.recovery import Recovery
 from jackfield.handlers.upload.store.small import Grouping, SmallPart
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.store.strand import Threads
+from jackfield.handlers.upload.store.strand import Pool, Threads
 from jackfield.handlers.upload.wire.messages import Promise
 
 _SWEEP: Final = 600.0  # seconds between two looks at the whole staging folder, at the most
@@ -58,10 +57,8 @@ class DirectoryStore:
         self._receipts_kept = receipts_kept
         self._abandoned = abandoned
         self._threads = Threads(
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="store"),
-            ThreadPoolExecutor(_WRITERS, thread_name_prefix="write"),
-            ThreadPoolExecutor(_DIGESTERS, thread_name_prefix="digest"),
-        )
+            Pool(_WORKERS, "store"), Pool(_WRITERS, "write"), Pool(_DIGESTERS, "digest")
+        )  # fmt: skip
         self._receipts = Receipts(self._staging)
         self._grouping = Grouping(partial(Group, self._publisher, self._receipts), self._threads)
         self._sweep_next = 0.0
@@ -88,8 +85,8 @@ class DirectoryStore:
 
     async def close(self) -> None:
         """See the contract."""
-        self._staging.close()
-        self._threads.shutdown()
+        await self._threads.close()
+        self._staging.close()  # another process may lock it only now
 
     async def create(self, key: str, promise: Promise) -> DirectoryPart:
         """See the contract."""

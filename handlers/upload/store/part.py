@@ -121,12 +121,13 @@ class DirectoryPart:
         await self._in_turn(self._close)
 
     async def _close(self) -> None:
-        writer, self._file, self._writer = self._writer, None, None
-        if writer is not None:
+        file, writer, self._file, self._writer = self._file, self._writer, None, None
+        if file is not None and writer is not None:
             try:
                 await writer.close()  # behind the writes that are under way
             except OSError:  # bytes that are durable stay so; the others may be lost
                 self._unsynced = True
+                file.close()  # it is open where the threads are closed
         if self._damaged:
             self.offset = self.durable = 0
         elif self._unsynced:

@@ -1,7 +1,9 @@
-"""A strand: jobs that run one after the other, on threads that many strands share."""
+"""The threads of a store, and strands: jobs that run one after the other, on threads that many strands share."""
 
 import asyncio
+import errno
 import functools
+import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -13,6 +15,40 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Pool(ThreadPoolExecutor):
+    """Threads that can be stopped: what runs then goes on to its end, and all else fails with OSError ECANCELED.
+
+    That is also what becomes of jobs that are queued, and of those that come later; none is left without an answer.
+    """
+
+    def __init__(self, workers: int, name: str) -> None:
+        super().__init__(workers, thread_name_prefix=name)
+        self._stopped = False
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> "Future[Any]":
+        """See `Executor`."""
+        try:
+            return super().submit(self._run, function, *arguments, **options)
+        except RuntimeError:  # it is shut down
+            refused: Future[Any] = Future()
+            refused.set_exception(_cancelled())
+            return refused
+
+    def _run(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        if self._stopped:
+            raise _cancelled()
+        return function(*arguments, **options)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped = True
+        self.shutdown(wait=False)
+
+
+def _cancelled() -> OSError:
+    return OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
 
 
 class Strand(Executor):
@@ -39,13 +75,7 @@ class Strand(Executor):
 
     def _go_on(self) -> None:
         """Queue behind what other strands have given to the pool: one job each, in turn."""
-        try:
-            self._pool.submit(self._run)
-        except RuntimeError:  # the pool is shut down
-            with self._lock:
-                jobs, self._jobs = self._jobs, deque()
-            for future, _ in jobs:
-                future.cancel()
+        self._pool.submit(self._run).add_done_callback(self._ran)
 
     def _run(self) -> None:
         future, job = self._jobs[0]
@@ -54,10 +84,18 @@ class Strand(Executor):
                 future.set_result(job())
             except BaseException as error:
                 future.set_exception(error)
+
+    def _ran(self, run: "Future[Any]") -> None:
+        """The first job is done; where the pool has refused to run it, all of them are refused."""
+        refusal = run.exception()
         with self._lock:
-            self._jobs.popleft()
+            done = [self._jobs.popleft() for _ in range(1 if refusal is None else len(self._jobs))]
             more = bool(self._jobs)
-        if more:
+        if refusal is not None:
+            for future, _ in done:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(refusal)
+        elif more:
             self._go_on()
 
 
@@ -65,16 +103,18 @@ class Strand(Executor):
 class Threads:
     """The threads of a store. `workers` wait for disks, `writers` write, `digesters` hash."""
 
-    workers: ThreadPoolExecutor
-    writers: ThreadPoolExecutor
-    digesters: ThreadPoolExecutor
+    workers: Pool
+    writers: Pool
+    digesters: Pool
 
     async def run(self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs) -> _T:
-        """Call it in a worker."""
+        """Call it in a worker. Raises OSError ECANCELED once the threads are closed."""
         call = functools.partial(function, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self.workers, call)
 
-    def shutdown(self, *, wait: bool = False) -> None:
-        """Begin nothing more; what runs goes on to its end."""
+    async def close(self) -> None:
+        """Begin nothing more, and wait for what runs; it goes on also where this is cancelled."""
         for pool in (self.writers, self.digesters, self.workers):
-            pool.shutdown(wait=wait, cancel_futures=True)
+            pool.stop()
+        for pool in (self.writers, self.digesters, self.workers):
+            await asyncio.to_thread(pool.shutdown)

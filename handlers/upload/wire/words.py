@@ -3,7 +3,7 @@
 import errno
 from typing import Final
 
-from jackfield.app.errors import INTERNAL_ERROR, TRY_AGAIN_LATER, Failure, Kind
+from jackfield.app.errors import DRAINING, INTERNAL_ERROR, TRY_AGAIN_LATER, Failure, Kind
 
 INVALID_NAME = Kind.of_status("invalid_name", 400)
 INCOMPLETE = Kind.of_status("incomplete", 400)
@@ -33,6 +33,7 @@ _REFUSALS: Final = {
     errno.EMFILE: (TOO_MANY_FILES, "The service has too many files open."),
     errno.ENFILE: (TOO_MANY_FILES, "The machine has too many files open."),
     errno.ENOENT: (STORAGE_FAILED, "The service's directory is not there."),
+    errno.ECANCELED: (DRAINING, "The service is stopping."),
 }
 
 
