@@ -11,7 +11,7 @@ from tests.support.structure import ARROWS
 
 ROOT = Path(__file__).parents[1]
 UPLOAD = "jackfield.handlers.upload"
-SEAM = {"jackfield.app.handler", "jackfield.app.errors"}
+SEAM = {"jackfield.app.handler", "jackfield.app.errors", "jackfield.app.credentials"}
 PURE = {
     "jackfield.app.errors",
     "jackfield.app.socket.frames",

@@ -12,6 +12,8 @@ from itertools import count
 import aiohttp
 from yarl import URL
 
+from jackfield.app import credentials
+
 _CONNECT = 5.0  # seconds
 
 
@@ -48,7 +50,7 @@ def socket_url(url: str) -> URL:
     """The socket's URL, from that of the service or of the path, http or ws."""
     parsed = URL(url)
     if parsed.scheme not in ("http", "https", "ws", "wss") or not parsed.host:
-        raise ValueError(f"{url} is no URL of http, https, ws or wss")
+        raise ValueError(f"{credentials.shown(url)} is no URL of http, https, ws or wss")
     return parsed if parsed.path.strip("/") else parsed.with_path("/pingpong")
 
 
@@ -58,6 +60,7 @@ def command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("url", metavar="URL", help="the service or its path: ws://host:port/pingpong")
     parser.add_argument("--count", type=_positive, metavar="N", help="leave after so many rounds")
     parser.add_argument("--cacert", metavar="FILE", help="trust the certificates in this PEM file, for https and wss")
+    credentials.add_option(parser)
     parser.set_defaults(run=_ping)
 
 
@@ -75,10 +78,15 @@ def _ping(arguments: argparse.Namespace) -> int:
     except OSError as error:  # ssl.SSLError is one
         print(f"jackfield ping: --cacert {arguments.cacert}: {error.strerror or error}", file=sys.stderr)
         return 2
+    where = credentials.shown(arguments.url)
     try:
-        asyncio.run(_print_rounds(arguments.url, arguments.count, tls))
+        headers = credentials.headers(arguments.token_file, arguments.url)
+        asyncio.run(_print_rounds(arguments.url, arguments.count, tls, headers))
+    except aiohttp.WSServerHandshakeError as error:
+        print(f"jackfield ping: {where}: answered {error.status}", file=sys.stderr)
+        return 1
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        print(f"jackfield ping: {arguments.url}: {error or type(error).__name__}", file=sys.stderr)
+        print(f"jackfield ping: {where}: {error or type(error).__name__}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"jackfield ping: {error}", file=sys.stderr)
@@ -88,11 +96,11 @@ def _ping(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _print_rounds(url: str, limit: int | None, tls: ssl.SSLContext | bool) -> None:
+async def _print_rounds(url: str, limit: int | None, tls: ssl.SSLContext | bool, headers: dict[str, str]) -> None:
     socket_url(url)
     seconds = []
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=tls)) as session:
+    timeout, connector = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT), aiohttp.TCPConnector(ssl=tls)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as session:
         async for answered in rounds(session, url, limit):
             seconds.append(answered.seconds)
             since = "the connection was asked for" if answered.number == 1 else f"ping {answered.number - 1}"

@@ -102,7 +102,9 @@ def from_answer(status: int, code: str, detail: str, retry_after: float | None =
 
 def _by_status(status: int, code: str, detail: str, retry_after: float | None) -> Exception:
     match status:
-        case 401 | 403:
+        case 401:
+            return Refused(code or "unauthorized", detail)
+        case 403:
             return Refused(code or "forbidden", detail)
         case 404:
             return Gone(detail)

@@ -33,9 +33,13 @@ def upload_path(url: str | URL) -> URL:
     found = URL(url)
     scheme = {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(found.scheme)
     if scheme is None or not found.host:
-        raise ValueError(f"{url} is not an http, https, ws or wss URL")
+        raise ValueError(f"{_without_secret(found)} is not an http, https, ws or wss URL")
     path = found.path.rstrip("/") or "/upload"
     return found.with_scheme(scheme).with_path(path).with_fragment(None)
+
+
+def _without_secret(url: URL) -> URL:
+    return url.with_user(None) if url.absolute else url
 
 
 class Service:
@@ -144,8 +148,10 @@ def _translated(url: URL) -> Iterator[None]:
         detail = f"{where} answers {error.status}: {error.message}"
         after = _retry_after(error.headers.get("Retry-After") if error.headers else None)
         raise from_answer(error.status, "", detail, after) from None
-    except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
+    except aiohttp.ClientSSLError as error:
         raise Rejected("tls", str(error)) from error
+    except aiohttp.InvalidURL as error:
+        raise Rejected("tls", f"{where} leads to what is no URL") from error
     except TimeoutError as error:
         raise Lost(f"{where} does not answer") from error
     except aiohttp.ClientConnectorError as error:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
 
+from jackfield.app import credentials
+
 _DESCRIPTION = """Send files to the upload handler of a service. A file that an earlier run has stored, and that is
 unchanged since, is not sent again: its receipt is printed anew."""
 
@@ -32,6 +34,7 @@ def command(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
     parser.add_argument("--cacert", metavar="FILE", help="trust the certificates in this PEM file, for https and wss")
+    credentials.add_option(parser)
     parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to connect (5)")
     parser.add_argument("--give-up", type=_seconds, default=30.0, metavar="S", help="seconds without progress (30)")
     parser.set_defaults(run=partial(_run, parser))
@@ -66,8 +69,12 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         tls = ssl.create_default_context(cafile=arguments.cacert) if arguments.cacert else True
     except OSError as error:  # ssl.SSLError is one
         parser.error(f"--cacert {arguments.cacert}: {error.strerror or error}")
+    try:
+        headers = credentials.headers(arguments.token_file, arguments.url)
+    except ValueError as error:
+        parser.error(str(error))
     _prepare_streams()
-    return asyncio.run(_main(arguments, tls))
+    return asyncio.run(_main(arguments, tls, headers))
 
 
 def _prepare_streams() -> None:
@@ -79,7 +86,7 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool) -> int:
+async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool, headers: dict[str, str]) -> int:
     """Send everything; a signal ends it in an orderly way."""
     from jackfield.handlers.upload.command.run import Command, Options
     from jackfield.handlers.upload.command.state import State
@@ -92,6 +99,6 @@ async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool) -> in
     options = Options(
         files=arguments.files, url=arguments.url, name=arguments.name, recursive=arguments.recursive,
         jobs=arguments.jobs, resume=not arguments.no_resume, again=arguments.again, as_json=arguments.json,
-        quiet=arguments.quiet, tls=tls, timeout=arguments.timeout, give_up=arguments.give_up,
+        quiet=arguments.quiet, tls=tls, headers=headers, timeout=arguments.timeout, give_up=arguments.give_up,
     )  # fmt: skip
     return await Command(options, State.of_user()).run()

@@ -55,6 +55,7 @@ class Options:
     as_json: bool
     quiet: bool
     tls: ssl.SSLContext | bool  # whom to trust
+    headers: dict[str, str]  # of every request: who sends
     timeout: float  # seconds to connect
     give_up: float  # seconds without progress
 
@@ -82,7 +83,7 @@ class Command:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._options.tls)
         try:
             with self._display.showing():
-                async with aiohttp.ClientSession(connector=connector) as session:
+                async with aiohttp.ClientSession(connector=connector, headers=self._options.headers) as session:
                     await self._send_all(session)
             return await self._conclude()
         except asyncio.CancelledError:
