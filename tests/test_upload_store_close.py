@@ -78,6 +78,7 @@ async def test_only_what_runs_goes_on() -> None:
     other = Strand(threads.writers).submit(work)
     await asyncio.to_thread(begun.wait)
     closing = asyncio.create_task(threads.close())
+    await asyncio.sleep(0)  # it has begun, and waits
     with pytest.raises(OSError) as refused:  # refused while another runs: nothing waits for what may hang
         await threads.run(work)
     assert refused.value.errno == errno.ECANCELED
