@@ -110,6 +110,52 @@ async def test_room_is_not_refused_because_of_bytes_that_are_just_being_written(
     assert refused.value.kind is NO_SPACE
 
 
+class _Draining(Writer):
+    """A session that has to wait for its writes, until `gate` is set; `ends` says how it ended."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    def end(self, failure: Failure) -> None:
+        """A newer one has the upload."""
+        self.ended.set()
+
+    async def drained(self) -> None:
+        """Its writes have ended."""
+        await self.gate.wait()
+
+
+@pytest.mark.parametrize("second", ["waits", "has left", "has failed"])
+async def test_whoever_takes_over_waits_for_who_has_written_last(tmp_path: Path, second: str) -> None:
+    """Two sockets take an upload over, one behind the other, while bytes of the first are still being written. The
+    newest waits for these, though the one before it never wrote: otherwise they land among its own, and what is
+    stored was sent by nobody."""
+    first, between, newest = _Draining(), Writer(), Writer()
+    async with begun(tmp_path, room=0 if second == "has failed" else 2**20) as upload:
+        await upload.hold(first)
+        if second == "has failed":
+            with pytest.raises(Failure):
+                await upload.write(first, [memoryview(b"abc")], 3)
+        holding = asyncio.create_task(upload.hold(between))
+        async with asyncio.timeout(30):
+            await first.ended.wait()
+        if second == "has left":
+            holding.cancel()
+            await asyncio.wait([holding])
+            await upload.release(between)
+        taking = asyncio.create_task(upload.hold(newest))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not taking.done()
+        first.gate.set()
+        await upload.release(first)
+        await taking
+        with contextlib.suppress(Failure, asyncio.CancelledError):
+            await holding
+        await upload.release(newest)
+
+
 class _SlowSync:
     """A part in memory whose syncs take as long as the test wants; `begun` counts them."""
 

@@ -85,6 +85,7 @@ class OpenUpload:
         self.lock = asyncio.Lock()
         self.session: Writer | None = None  # the newest; it may still wait for the one before to be drained
         self._writer: Writer | None = None  # the session that may write
+        self._draining: Writer | None = None  # which wrote last; set by `hold`, until all its writes have ended
         self.sha256: str | None = None  # of the first `offset` bytes; set by `hold`, None where it is not known yet
         self.finishing: asyncio.Task[Receipt] | None = None  # the newest; it may be done, and have failed
         self.last_byte = time.monotonic()
@@ -116,7 +117,8 @@ class OpenUpload:
         previous, self.session = self.session, session
         if previous is not None:
             previous.end(Failure(SUPERSEDED, "A newer socket goes on with this upload."))
-            await previous.drained()
+        if self._draining is not None:  # not `previous`, which may itself be waiting for it, and never write
+            await self._draining.drained()
         async with self.lock:
             if self.session is not session:
                 raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
@@ -129,7 +131,7 @@ class OpenUpload:
                     raise failure_of(error) from error
                 self._sync_mark = self.part.offset
                 self._sync_soon()  # one that was created lazily is there after a crash, though no byte has come
-            self._writer = session
+            self._writer = self._draining = session
             self._pace = Pace(self._options.min_rate or 0, self.part.offset)
 
     def too_slow(self) -> bool:
@@ -146,6 +148,8 @@ class OpenUpload:
         one has the upload, or it is ended. A finish under way goes on by itself: waiting for it here could take as
         long as a disk hangs.
         """
+        if self._draining is session:
+            self._draining = None
         if self.session is not session:
             return None
         ended = self.ended
@@ -163,6 +167,8 @@ class OpenUpload:
 
     def detach(self, session: Writer) -> None:
         """The session is over, and the upload is stored."""
+        if self._draining is session:
+            self._draining = None
         if self.session is session:
             self.session = self._writer = None
 
@@ -191,7 +197,7 @@ class OpenUpload:
 
         Nobody else can know of it yet; and as it is to be finished next, no sync is planned.
         """
-        self.session = self._writer = session
+        self.session = self._writer = self._draining = session
         await self.part.attach()
         await self._append(session, [memoryview(data)], len(data))
 
