@@ -48,6 +48,7 @@ class Dispatcher:
     def __init__(self, metrics: Metrics, server: ServerSettings) -> None:
         self._metrics = metrics
         self._base = server.base_path
+        self._tokens = server.auth.tokens is not None
         self._max_connections = server.max_connections
         self._of_caller = Count(server.limits.connections)
         self._heartbeat = heartbeat = server.heartbeat
@@ -73,7 +74,7 @@ class Dispatcher:
                 await ended
                 return ws
             if handler.page is not None and accepts(request, "text/html"):
-                return await page(request, handler, self._base)
+                return await page(request, handler, self._base, token=self._tokens)
             response = await handler.get(request)
             response.headers.setdefault(hdrs.VARY, "Accept")
             return response

@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from jackfield.app.callers import CALLER
 from jackfield.app.handler import Handler
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -26,10 +27,14 @@ def page_headers(request: web.Request) -> dict[str, str]:
     }
 
 
-async def page(request: web.Request, handler: Handler, base: str) -> web.Response:
-    """The handler's page; `$path`, `$base`, `$assets` and `$shared` in it say where things are."""
+async def page(request: web.Request, handler: Handler, base: str, *, token: bool) -> web.Response:
+    """The handler's page; `$path`, `$base`, `$assets` and `$shared` in it say where things are.
+
+    `$token` is `needed` where the handler wants to know who asks, and nobody has said it for the page.
+    """
     assert handler.page is not None
     text = await asyncio.to_thread((handler.page / "index.html").read_text, encoding="utf-8")
     places = {"assets": f"{base}/assets/{handler.name}", "shared": f"{base}/assets/app"}
-    body = Template(text).safe_substitute(path=handler.path, base=base, **places)
+    needed = "needed" if token and not handler.public and request[CALLER].user is None else ""
+    body = Template(text).safe_substitute(path=handler.path, base=base, token=needed, **places)
     return web.Response(text=body, content_type="text/html", headers=page_headers(request))

@@ -1,6 +1,7 @@
 /** The page: opens the socket, answers its pings, and shows what happens as it happens. */
 
 import { clock, milliseconds } from "../app/format.js";
+import { admitted, subprotocols } from "../app/credentials.js";
 import { meaning, socketUrl } from "../app/socket.js";
 import { Chart } from "./chart.js";
 import { roundTrip } from "./trip.js";
@@ -49,7 +50,7 @@ function median(numbers) {
 /** One game on one socket; `performance.now()` is the clock for all its times. */
 class Game {
   #url = socketUrl(document.documentElement.dataset.path);
-  #socket = new WebSocket(this.#url);
+  #socket = new WebSocket(this.#url, subprotocols());
   #began = performance.now();
   #ponged; // when the last pong was sent
   #waits = []; // from each pong to the ping after it, the service's pause included
@@ -132,6 +133,7 @@ class Game {
   }
 }
 
+await admitted();
 let game;
 start.addEventListener("click", () => (game = new Game()));
 stop.addEventListener("click", () => game.stop());

@@ -3,7 +3,7 @@
 import { deferred } from "../app/deferred.js";
 
 const LIMIT = 5000; // milliseconds; what takes longer is not measured
-const PROBE = new URL("/healthz", location.href).href;
+const PROBE = new URL("../../healthz", import.meta.url).href;
 
 /** @returns {Promise<number | undefined>} milliseconds, or nothing where it could not be measured */
 export async function roundTrip() {

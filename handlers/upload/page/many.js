@@ -3,6 +3,7 @@
  * answers, which come in the order of the files.
  */
 
+import { subprotocols } from "../app/credentials.js";
 import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
@@ -31,7 +32,7 @@ export class Many {
   /** @param {string} path the handler's @param {import("./supply.js").Supply} supply what to send */
   constructor(path, supply) {
     this.#supply = supply;
-    this.#socket = new WebSocket(socketUrl(path), "upload.v1");
+    this.#socket = new WebSocket(socketUrl(path), subprotocols("upload.v1"));
     this.#socket.onopen = () => {
       this.#wasOpen = true;
       this.#opened.resolve();

@@ -1,5 +1,6 @@
 /** The page: files in, uploads into the queue, rows on the screen, and what this browser remembers. */
 
+import { admitted } from "../app/credentials.js";
 import { bytes } from "../app/format.js";
 import { shown } from "../app/names.js";
 import { BatchRow } from "./batch-row.js";
@@ -264,6 +265,7 @@ function headline(upload) {
     : "Choose its file, or drop it here, to go on with it. Whoever has this address can do that.";
 }
 
+if (!single) await admitted();
 listen();
 if (single) await open(single);
 else await Promise.all(recall(path).map(bringBack));

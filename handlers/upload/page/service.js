@@ -1,11 +1,25 @@
 /** The plain HTTP requests about uploads. Each rejects with a Failure; it is `aborted` when `signal` was. */
 
+import { authorization, refused } from "../app/credentials.js";
 import { Failure } from "./failure.js";
 
 const LIMIT = 10_000; // milliseconds for a request and its answer: on a dead link neither ever ends by itself
 
+/** A request that must say who asks is made again once that is known. */
+async function request(url, options, read) {
+  for (;;) {
+    const used = authorization();
+    try {
+      return await once(url, { ...options, headers: { ...options.headers, ...used } }, read);
+    } catch (failure) {
+      if (failure.code !== "unauthorized") throw failure;
+      await refused(used);
+    }
+  }
+}
+
 /** Whatever else happens, `read` has given what it makes of the answer, or this has rejected, when the time is up. */
-async function request(url, { signal, ...options }, read) {
+async function once(url, { signal, ...options }, read) {
   if (signal?.aborted) throw Failure.aborted();
   const limit = new AbortController();
   const stop = () => limit.abort();
