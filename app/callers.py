@@ -1,4 +1,4 @@
-"""Who sends a request: a user, where a token or a proxy names one, and the address that it comes from."""
+"""The caller of a request: a user, where a token or a proxy names one, and the remote address."""
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network

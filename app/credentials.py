@@ -1,4 +1,4 @@
-"""For commands: the secret that says who sends, from a file or the environment, and never from an argument."""
+"""Credentials of the commands: from a file or the environment, never from an argument."""
 
 import argparse
 import os

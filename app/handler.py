@@ -1,4 +1,4 @@
-"""The seam: what a handler is, and all that it may override.
+"""The seam: the base class of handlers, and all names that they need.
 
 A handler is a class named in `config.yaml` (`use: module:Class`). One instance lives as long as the
 service and serves every socket on its path; what belongs to one socket lives in `serve`. A handler

@@ -1,4 +1,4 @@
-"""Whom a request is for: the header `Host`, of which a page of another site can have any that it likes."""
+"""The check of the header `Host`, against DNS rebinding by pages of other sites."""
 
 from collections.abc import Awaitable, Iterable
 from ipaddress import ip_address

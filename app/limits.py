@@ -1,4 +1,4 @@
-"""How much one caller may have: requests a second, and sockets at a time. Pure: the clock is handed in."""
+"""Rate and connection limits for each caller. Pure: the clock is handed in."""
 
 import math
 from collections import Counter

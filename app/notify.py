@@ -1,4 +1,4 @@
-"""What a service says to systemd (sd_notify(3)): that it is ready, that it stops, that it lives."""
+"""Notifications to systemd (sd_notify(3)): ready, stopping, watchdog."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Who is behind the proxies that the configuration trusts. Pure.
+"""The caller's address behind trusted proxies. Pure.
 
 Each proxy appends the address that it saw to `X-Forwarded-For`, so the list is believed from its right end, as far
 as the addresses there are trusted proxies themselves; what a client wrote stands to the left of that.

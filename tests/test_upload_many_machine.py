@@ -14,7 +14,7 @@ from jackfield.handlers.upload.wire.many import (
     Forward,
     ManyConversation,
     Open,
-    Said,
+    Outcome,
     Slot,
     State,
 )
@@ -152,11 +152,11 @@ def test_answers_are_given_in_turn() -> None:
     first, second, third = ended(machine), ended(machine), begun(machine)
     machine.stored(second, RECEIPT)
     assert answers(machine) == ["ready"]
-    assert (machine.blocked_by_peer, machine.speaker) == (False, first)
+    assert (machine.blocked_by_peer, machine.foremost) == (False, first)
     machine.failed(first, Failure(DIGEST_MISMATCH, ""))
     assert machine.blocked_by_peer
     assert answers(machine) == ["digest_mismatch", "ready", "stored", "ready"]
-    assert (machine.speaker, machine.pending_bytes, machine.unanswered) == (third, 0, 1)
+    assert (machine.foremost, machine.pending_bytes, machine.unanswered) == (third, 0, 1)
 
 
 def test_no_more_is_sent_at_once_than_is_worth_a_write() -> None:
@@ -227,13 +227,13 @@ def test_an_upload_that_is_looked_for_has_no_acks() -> None:
 def test_what_is_owed_while_files_are_stored() -> None:
     """A client that waits for receipts is not idle; one that has begun an upload and sends nothing is."""
     machine = ManyConversation()
-    assert not machine.owes
+    assert not machine.unfinished_before_current
     first = ended(machine)
-    assert machine.owes
+    assert machine.unfinished_before_current
     begun(machine)
-    assert machine.owes
+    assert machine.unfinished_before_current
     machine.stored(first, RECEIPT)
-    assert not machine.owes
+    assert not machine.unfinished_before_current
 
 
 # -- others end it
@@ -530,4 +530,4 @@ def test_every_state_is_reached_and_left() -> None:
     assert {to for to, _ in TRANSITIONS.values()} == set(State)
     for state in State:
         events = {event for origin, event in TRANSITIONS if origin is state}
-        assert events >= {Creation, Resume} or events & set(Said)
+        assert events >= {Creation, Resume} or events & set(Outcome)

@@ -1,1 +1,1 @@
-"""Who may come: a file of tokens, what a request says of who sends it, and the check before any handler."""
+"""Authentication: a file of tokens, the credentials of a request, and the check before any handler."""

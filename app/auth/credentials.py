@@ -1,4 +1,4 @@
-"""What a request says of who sends it: `Authorization`, or a browser's subprotocols. Pure."""
+"""The credentials of a request: `Authorization`, or a browser's subprotocols. Pure."""
 
 import base64
 import binascii

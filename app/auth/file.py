@@ -1,4 +1,4 @@
-"""The file of tokens as a running service has it: read again when it changes."""
+"""The file of tokens, for a running service: it is read again when it changes."""
 
 from pathlib import Path
 

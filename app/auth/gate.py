@@ -1,4 +1,4 @@
-"""Who sends each request, and whether that opens what it asks for: two middlewares, the first and one of the last."""
+"""Authentication and authorization of requests: two middlewares, the first and one of the last."""
 
 import warnings
 from collections.abc import Awaitable

@@ -1,4 +1,4 @@
-"""What the verbs of `jackfield token` do; each takes the words of the command and returns its exit status."""
+"""The subcommands of `jackfield token`; each takes the parsed arguments and returns the exit status."""
 
 import argparse
 import sys

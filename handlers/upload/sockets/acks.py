@@ -1,4 +1,4 @@
-"""Acks: none ever holds up the receiving, and no two are further apart than the contract says."""
+"""Acks: they never block the receiving, and no two are further apart than the protocol says."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Sends the answers on a socket of many files, as fast as the client reads them and no faster.
 
-Answers are offered, never forced upon anybody: who sends a large file for minutes may read its first answer
-afterwards. What waits is counted. Above the high-water mark nothing more is received from the client.
+An answer never blocks the receiving: a client may send a large file for minutes before it reads its first answer.
+Pending answers are counted. Above the high-water mark nothing more is received from the client.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Answers:
         """Whether so many bytes of answers wait that nothing more may be received."""
         return self._conversation.pending_bytes > HIGH_WATER
 
-    async def room(self, limit: float) -> None:
+    async def wait_for_space(self, limit: float) -> None:
         """Until few enough answers wait, or nothing can be sent any more.
 
         Raises Failure `idle` where the peer has let us wait for `limit` seconds in all: to read a little now and then
@@ -126,7 +126,7 @@ class Answers:
         self._progress.set()
 
     async def _watch_link(self) -> None:
-        """Wake whoever waits for the peer when it is gone."""
+        """End the waits for the peer when the link is lost."""
         await self._connection.until_lost()
         self._lost_at = asyncio.get_running_loop().time()
         self._give_up()
@@ -142,7 +142,7 @@ class Answers:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A socket that answers nothing more would be waited for without end: where sending fails, it ends."""
+        """End the socket if a task that sends its answers has failed: its client would wait for ever."""
         failure = None if task.cancelled() else task.exception()
         if isinstance(failure, Failure):
             self._connection.interrupt(failure)
@@ -168,8 +168,8 @@ class Answers:
 
     def _let_acknowledge(self) -> None:
         """The slot whose turn it is may send acks, until it is done."""
-        speaker = self._conversation.speaker
-        slot = speaker if speaker in self._acks else None
+        foremost = self._conversation.foremost
+        slot = foremost if foremost in self._acks else None
         if slot is not self._acknowledged:
             if self._acknowledging is not None:
                 self._acknowledging.cancel()
@@ -186,6 +186,6 @@ class Answers:
                     await self.progress()
             except TimeoutError:
                 return
-        speaker = self._conversation.speaker
-        if speaker is not None and speaker in self._acks:
-            self._acks[speaker].send()
+        foremost = self._conversation.foremost
+        if foremost is not None and foremost in self._acks:
+            self._acks[foremost].send()

@@ -1,4 +1,4 @@
-"""What comes in on a socket of many files; and a look ahead, for small files of which all is here already."""
+"""The input of a socket of many files, with a look-ahead for small files that have arrived completely."""
 
 from collections import deque
 from dataclasses import dataclass

@@ -66,15 +66,15 @@ class ManySocket:
     # -- one turn
 
     async def _step(self) -> None:
-        self._end_what_was_taken_over()
+        self._end_superseded()
         await self._back_pressure()
-        owed = self._conversation.owes
+        busy = self._conversation.unfinished_before_current
         try:
             item = await self._incoming.take()
         except Failure as failure:
             if failure.kind is not TIMED_OUT:
                 raise
-            if owed or self._conversation.owes:
+            if busy or self._conversation.unfinished_before_current:
                 return  # it was the client that waited; from the last answer on it has its time anew
             raise Failure(IDLE, failure.detail) from None
         await self._use(item)
@@ -90,13 +90,13 @@ class ManySocket:
             self._connection.stream.pause()
             if self._incoming.waiting:
                 return
-            await self._answers.room(self._options.idle_timeout)
+            await self._answers.wait_for_space(self._options.idle_timeout)
             self._connection.stream.resume()
 
     async def _use_what_came(self) -> None:
         """The service ends: what has arrived is used, and what the kernel still has, until nothing comes any more.
 
-        Nobody who goes on sending is waited for; but all that was received is used, however long the disk takes.
+        A client that goes on sending is not waited for; but all that was received is used, however long the disk takes.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LAST_TURN
@@ -129,7 +129,7 @@ class ManySocket:
                 await self._forward(slot, message)
 
     def _check_link(self) -> None:
-        """Nobody waits for the answer to a request when the link is lost. A Close frame before that promises more."""
+        """Refuse requests once the link is lost, unless a Close frame came before: then all before it are served."""
         if self._answers.lost_for > AFTER_LOSS and self._connection.stream.left is None:
             raise Disconnected(ABNORMAL, clean=False)
 
@@ -162,7 +162,7 @@ class ManySocket:
         """Get the upload, hold it, say `ready`; or say what was wrong with it."""
         slot, request = effect.slot, effect.request
         if effect.left is not None:
-            self._let_go(*effect.left)
+            self._detach(*effect.left)
         file = self._incoming.take_complete_file(request.promise) if isinstance(request, Creation) else None
         try:
             if isinstance(request, Resume):
@@ -220,9 +220,9 @@ class ManySocket:
         self._answers.begin(slot, part, self._options.window // 2)
 
     async def _store(self, slot: Slot, creation: Creation, file: CompleteFile) -> None:
-        """A small file of which all is here already: nobody can tell this from the long way."""
+        """The fast path for a small file that has arrived completely; the answers are the same as on the other path."""
         upload = await self._create(slot, creation)
-        if isinstance(upload, OpenUpload) and upload.creations == 1:  # just now, so nobody else holds it
+        if isinstance(upload, OpenUpload) and upload.creations == 1:  # just now, so no other session holds it
             await self._fill(slot, upload, file)
             return
         if isinstance(upload, OpenUpload):
@@ -265,13 +265,13 @@ class ManySocket:
         self._answers.changed()
 
     def _interrupted(self, slot: Slot, failure: Failure) -> None:
-        """Somebody else ends it: a newer socket, a cancellation, the disk."""
+        """It is ended from outside: by a newer socket, a cancellation, the disk."""
         if self._conversation.interrupted(slot, failure, more=self._incoming.waiting):
-            self._let_go(slot, failure)
+            self._detach(slot, failure)
         elif slot.failure is not None:
             asyncio.get_running_loop().call_later(LAST_TURN, self._fail, slot, failure)
 
-    def _end_what_was_taken_over(self) -> None:
+    def _end_superseded(self) -> None:
         slot = self._conversation.current
         if slot is not None and slot.failure is not None and not self._incoming.waiting:
             self._fail(slot, slot.failure)
@@ -286,9 +286,9 @@ class ManySocket:
     def _fail(self, slot: Slot, failure: Failure) -> None:
         """It failed, for itself alone: the socket goes on with the next request."""
         if self._conversation.failed(slot, failure):
-            self._let_go(slot, failure)
+            self._detach(slot, failure)
 
-    def _let_go(self, slot: Slot, failure: Failure | None) -> None:
+    def _detach(self, slot: Slot, failure: Failure | None) -> None:
         self._answers.done(slot)
         self._release(slot, failure)
 

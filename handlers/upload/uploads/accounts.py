@@ -1,4 +1,4 @@
-"""What each caller has: open uploads, the space they were promised, and what was stored in a day."""
+"""Accounting for each caller: open uploads, reserved space, and bytes stored in a day."""
 
 import math
 import time

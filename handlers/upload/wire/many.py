@@ -1,7 +1,7 @@
-"""Many uploads on one socket, as a state machine: what a request begins, whose the bytes are, who answers. Pure.
+"""Many uploads on one socket, as a state machine: requests, their slots, and the order of their answers. Pure.
 
 Each `create` or `resume` is a *request* and has a *slot*, which holds its answers until they are sent. Answers are
-sent in the order of the requests: only the foremost slot speaks. At most one slot, the *current* one, takes bytes,
+sent in the order of the requests: only the foremost slot may send. At most one slot, the *current* one, takes bytes,
 `end` and `restart`; those before it are ended, and wait for their receipts.
 
 `TRANSITIONS` is the protocol ("Many files on one socket" in docs/protocol.md): what the client says in a state
@@ -30,8 +30,8 @@ class State(Enum):
     DISCARDING = "Discarding"  # after an error, or a receipt given at once: up to the next request
 
 
-class Said(Enum):
-    """What the service finds out about a slot."""
+class Outcome(Enum):
+    """What becomes of a slot, by the service."""
 
     READY = "its upload is open"
     ENDED = "the end is accepted"
@@ -52,21 +52,21 @@ class Action(Enum):
     ERROR = "say `error`"
 
 
-TRANSITIONS: Final[dict[tuple[State, type | Said], tuple[State, Action]]] = {
+TRANSITIONS: Final[dict[tuple[State, type | Outcome], tuple[State, Action]]] = {
     (State.BETWEEN, Creation): (State.OPENING, Action.OPEN),
     (State.BETWEEN, Resume): (State.OPENING, Action.OPEN),
-    (State.BETWEEN, Said.FAILED): (State.DISCARDING, Action.ERROR),  # what follows may have been meant for it
-    (State.OPENING, Said.READY): (State.RECEIVING, Action.READY),
-    (State.OPENING, Said.STORED): (State.DISCARDING, Action.STORED),
-    (State.OPENING, Said.FAILED): (State.DISCARDING, Action.ERROR),
+    (State.BETWEEN, Outcome.FAILED): (State.DISCARDING, Action.ERROR),  # what follows may have been meant for it
+    (State.OPENING, Outcome.READY): (State.RECEIVING, Action.READY),
+    (State.OPENING, Outcome.STORED): (State.DISCARDING, Action.STORED),
+    (State.OPENING, Outcome.FAILED): (State.DISCARDING, Action.ERROR),
     (State.RECEIVING, Bytes): (State.RECEIVING, Action.FORWARD),
     (State.RECEIVING, Restart): (State.OPENING, Action.FORWARD),
     (State.RECEIVING, End): (State.ENDING, Action.FORWARD),
     (State.RECEIVING, Creation): (State.OPENING, Action.LEAVE),
     (State.RECEIVING, Resume): (State.OPENING, Action.LEAVE),
-    (State.RECEIVING, Said.FAILED): (State.DISCARDING, Action.ERROR),
-    (State.ENDING, Said.ENDED): (State.BETWEEN, Action.STORE),
-    (State.ENDING, Said.FAILED): (State.DISCARDING, Action.ERROR),
+    (State.RECEIVING, Outcome.FAILED): (State.DISCARDING, Action.ERROR),
+    (State.ENDING, Outcome.ENDED): (State.BETWEEN, Action.STORE),
+    (State.ENDING, Outcome.FAILED): (State.DISCARDING, Action.ERROR),
     (State.DISCARDING, Bytes): (State.DISCARDING, Action.DISCARD),
     (State.DISCARDING, End): (State.DISCARDING, Action.DISCARD),
     (State.DISCARDING, Restart): (State.DISCARDING, Action.DISCARD),
@@ -160,7 +160,7 @@ class ManyConversation:
         """Its upload is open, and takes bytes: say so with `text`. False where the slot is done already."""
         if slot.done:
             return False
-        self._move(slot, Said.READY)
+        self._move(slot, Outcome.READY)
         slot.begun = True
         self._say(slot, text)
         return True
@@ -169,7 +169,7 @@ class ManyConversation:
         """Its end is accepted, and it is to be stored. False where the slot is done already."""
         if slot.done:
             return False
-        self._move(slot, Said.ENDED)
+        self._move(slot, Outcome.ENDED)
         self.current = None
         return True
 
@@ -179,7 +179,7 @@ class ManyConversation:
             return False
         assert slot.token is not None
         if slot is self.current:
-            self._move(slot, Said.STORED)
+            self._move(slot, Outcome.STORED)
         self._answer(slot, messages.stored(slot.token, receipt))
         return True
 
@@ -188,12 +188,13 @@ class ManyConversation:
         if slot.done:
             return False
         if slot is self.current or self.state is State.BETWEEN:
-            self._move(slot, Said.FAILED)
+            self._move(slot, Outcome.FAILED)
         self._answer(slot, messages.error(failure, slot.token))
         return True
 
     def interrupted(self, slot: Slot, failure: Failure, *, more: bool) -> bool:
-        """Somebody else ends it. Whether it has ended now: of one that is taken over what has arrived is used first.
+        """It is ended from outside. Whether it has ended now: of one that is taken over, bytes that have arrived are
+        used first.
 
         `more` says whether anything has arrived that is not used yet.
         """
@@ -202,9 +203,9 @@ class ManyConversation:
             return False
         return self.failed(slot, failure)
 
-    def _move(self, slot: Slot, said: Said) -> None:
+    def _move(self, slot: Slot, outcome: Outcome) -> None:
         assert self.current in (slot, None)
-        self.state = TRANSITIONS[self.state, said][0]
+        self.state = TRANSITIONS[self.state, outcome][0]
 
     # -- answers
 
@@ -222,20 +223,20 @@ class ManyConversation:
 
     @property
     def blocked_by_peer(self) -> bool:
-        """Whether the next answer waits for nobody but the client to be sent."""
+        """Whether the next answer only waits for the client to read."""
         return bool(self._slots and self._slots[0].texts)
 
     @property
-    def speaker(self) -> Slot | None:
+    def foremost(self) -> Slot | None:
         """The foremost slot while it is not done: the one whose acks may be sent."""
         return self._slots[0] if self._slots and not self._slots[0].done else None
 
     def may_acknowledge(self, slot: Slot) -> bool:
         """Whether an ack of this slot would stand in its place: behind its `ready`, before its last answer."""
-        return slot is self.speaker and slot.begun and not slot.texts
+        return slot is self.foremost and slot.begun and not slot.texts
 
     @property
-    def owes(self) -> bool:
+    def unfinished_before_current(self) -> bool:
         """Whether a request before the current one has no last answer yet: it was ended, and is being stored."""
         return self.unanswered > (self.current is not None)
 
