@@ -1,4 +1,4 @@
-"""Middlewares: problem documents for failures, the check of `Origin`, and a time limit for request bodies."""
+"""Middlewares: problem documents for failures, the check of `Origin`, limits for requests and their bodies."""
 
 import asyncio
 import math
