@@ -59,6 +59,7 @@ class Dispatcher:
         self._accepting = 0  # sockets in their handshake, not yet in `_lives`
         self._admitting: set[asyncio.Task[Any]] = set()  # requests that wait for their handler's `admit`
         self._removed = asyncio.Event()  # set whenever a socket has ended
+        self._counted: dict[Connection, tuple[str, int, int]] = {}  # handler, bytes received, sent
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
         self.draining = False
@@ -220,6 +221,7 @@ class Dispatcher:
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
+        self._counted[connection] = handler.name, 0, 0
         self._log.info("connection.opened", subprotocol=connection.subprotocol)
 
     def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
@@ -251,10 +253,17 @@ class Dispatcher:
     def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
         name = handler.name
         self._metrics.closes.labels(name, str(end.code)).inc()
-        self._metrics.received.labels(name).inc(connection.source.received)
-        self._metrics.sent.labels(name).inc(connection.sent)
+        self._count_bytes(connection)
+        del self._counted[connection]
         self._metrics.dropped.labels(name).inc(connection.dropped)
         self._metrics.seconds.labels(name).observe(seconds)
+
+    def _count_bytes(self, connection: Connection) -> None:
+        """Those that have come and gone since it was asked last, so that a long upload is seen while it runs."""
+        name, received, sent = self._counted[connection]
+        self._metrics.received.labels(name).inc(connection.source.received - received)
+        self._metrics.sent.labels(name).inc(connection.sent - sent)
+        self._counted[connection] = name, connection.source.received, connection.sent
 
     # -- liveness: one task for all sockets
 
@@ -270,6 +279,8 @@ class Dispatcher:
     async def _check_all(self) -> None:
         now = asyncio.get_running_loop().time()
         late, self._checked_at = now - self._checked_at - self._period, now
+        for connection in list(self._counted):
+            self._count_bytes(connection)
         for connection in list(self._lives):
             if late > self._period:  # the loop or the whole process stood still, and read nothing
                 connection.source.heard += late

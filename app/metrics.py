@@ -29,8 +29,14 @@ class Metrics:
             "jackfield_dropped_messages", "Messages that outboxes dropped", ["handler"], registry=registry
         )
         self.refusals = Counter(
-            "jackfield_refusals", "Requests refused, upgrades among them, by code word", ["code"], registry=registry
-        )
+            "jackfield_refusals", "Requests refused, upgrades among them, by code word", ["handler", "code"],
+            registry=registry,
+        )  # fmt: skip
+        self.answers = Counter(
+            "jackfield_answers", "HTTP answers, those that opened sockets among them, by status", ["handler", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self.handlers: dict[str, str] = {}  # the names of handlers, by the paths of their resources
         self.seconds = Histogram(
             "jackfield_connection_seconds", "How long sockets lived", ["handler"], registry=registry,
             buckets=(0.1, 1, 10, 60, 600, 3600, 86400),

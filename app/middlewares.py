@@ -50,7 +50,7 @@ def failures(metrics: Metrics) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
         try:
-            return await handler(request)
+            response = await handler(request)
         except Exception as error:
             if request.writer.output_size:
                 kind = _cut(request, error)
@@ -60,11 +60,16 @@ def failures(metrics: Metrics) -> Middleware:
                 response = problem(kind, detail, headers)
                 if wants_upgrade(request) or kind == errors.TIMED_OUT:
                     response.force_close()  # what comes behind it is no request
-            metrics.refusals.labels(kind.code).inc()
+            metrics.refusals.labels(handler_of(request), kind.code).inc()
             request[FAILURE] = kind.code
-            return response
         finally:
             request[PATH] = path_without_secrets(request)  # not before: an open socket need not hold it
+        metrics.answers.labels(handler_of(request), str(response.status)).inc()
+        return response
+
+    def handler_of(request: web.Request) -> str:
+        resource = request.match_info.route.resource
+        return "" if resource is None else metrics.handlers.get(resource.canonical, "")
 
     return answer
 

@@ -12,8 +12,9 @@ from jackfield.app.handler import Handler
 class Routes:
     """Adds to an application."""
 
-    def __init__(self, app: web.Application, base: str) -> None:
+    def __init__(self, app: web.Application, base: str, names: dict[str, str]) -> None:
         self._app = app
+        self._names = names  # of handlers, by the paths of their resources
         self._bases = ("", base) if base else ("",)
 
     def all_of(self, *paths: str) -> list[str]:
@@ -33,8 +34,9 @@ class Routes:
                 self._app.router.add_get(base + below, entry)
             for route in routes:
                 self._app.router.add_route(route.method, base + route.path, route.handler)
-            for below in {*handler.paths, *(route.path for route in routes)} - {*handler.keyed}:
-                if not handler.public:
+            for below in {*handler.paths, *(route.path for route in routes)}:
+                self._names[base + below] = handler.name
+                if not handler.public and below not in handler.keyed:
                     gate.guard(base + below, handler.name, page=handler.page is not None)
         if handler.page is not None:
             self.add_files(handler.name, handler.page)

@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(_harden_assets)
     if server.tls is not None:
         app.on_response_prepare.append(_insist_on_tls)
-    routes = Routes(app, server.base_path)
+    routes = Routes(app, server.base_path, metrics.handlers)
     for route in [*probes.routes(), *(() if server.admin else probes.watching())]:
         routes.add(route)
     for path in routes.all_of("/metrics"):

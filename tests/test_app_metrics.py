@@ -107,8 +107,29 @@ async def test_refusals_are_counted_by_word(jackfield_server: JackfieldServer) -
             async with raw(service, f"/refusing/{word}"):
                 pass
     found = await figures(service)
-    assert found["jackfield_refusals_total", ("too_large",)] == 1
-    assert found["jackfield_refusals_total", ("not_found",)] == 2
+    assert found["jackfield_refusals_total", ("too_large", "refusing")] == 1
+    assert found["jackfield_refusals_total", ("not_found", "refusing")] == 2
+
+
+async def test_answers_are_counted_by_status(jackfield_server: JackfieldServer) -> None:
+    """Of each handler, and of the service itself."""
+    service = await jackfield_server({"upload": {**UPLOAD, "path": "/upload"}})
+    for path in ("/", "/nowhere", "/upload", "/upload/unknown"):
+        async with service.session.get(service.url + path):
+            pass
+    found = await figures(service)
+    name = "jackfield_answers_total"
+    assert [found[name, labels] for labels in (("", "200"), ("", "404"), ("upload", "426"), ("upload", "404"))] == [
+        1
+    ] * 4
+
+
+async def test_bytes_are_counted_while_they_come(jackfield_server: JackfieldServer) -> None:
+    """A long upload is seen before its socket ends."""
+    service = await jackfield_server({"upload": {**UPLOAD, "path": "/upload"}})
+    async with uploading(service) as opened:
+        await opened.binary(bytes(500_000))
+        await reached(service, "jackfield_received_bytes_total", "upload", value=500_000)
 
 
 @asynccontextmanager
@@ -131,7 +152,7 @@ async def test_uploads_are_counted_by_what_became_of_them(jackfield_server: Jack
     results, data = "jackfield_upload_results_total", content(1000)
     async with uploading(service) as stored, uploading(service, size=5) as failing:
         found = await figures(service)
-        assert found["jackfield_upload_open", ()] == found[results, ("created",)] == 2
+        assert found["jackfield_upload_open", ("upload",)] == found[results, ("upload", "created")] == 2
         await stored.binary(data)
         await stored.finish(data)
         await failing.end()
@@ -139,23 +160,23 @@ async def test_uploads_are_counted_by_what_became_of_them(jackfield_server: Jack
     async with service.session.post(f"{service.url}/upload", json={"name": "b"}) as answer:
         url = (await answer.json())["url"]
     await service.session.delete(service.url + url)
-    found = await reached(service, results, "stored", value=1)
-    assert {word: found[results, (word,)] for word in ("created", "incomplete", "cancelled")} == {
+    found = await reached(service, results, "upload", "stored", value=1)
+    assert {word: found[results, ("upload", word)] for word in ("created", "incomplete", "cancelled")} == {
         "created": 3, "incomplete": 1, "cancelled": 1,
     }  # fmt: skip
-    assert found["jackfield_upload_open", ()] == 1
-    assert found["jackfield_upload_fsync_seconds_count", ()] >= 1
-    assert found["jackfield_upload_fsync_seconds_sum", ()] > 0
+    assert found["jackfield_upload_open", ("upload",)] == 1
+    assert found["jackfield_upload_fsync_seconds_count", ("upload",)] >= 1
+    assert found["jackfield_upload_fsync_seconds_sum", ("upload",)] > 0
 
 
 async def test_memory_for_received_bytes_is_told(jackfield_server: JackfieldServer) -> None:
     """What is out of `memory` while bytes wait for the disk, and nothing when none do."""
     service = await jackfield_server({"upload": {**UPLOAD, "path": "/upload"}})
     async with uploading(service) as opened:
-        assert (await figures(service))["jackfield_upload_buffer_bytes", ()] == 0
+        assert (await figures(service))["jackfield_upload_buffer_bytes", ("upload",)] == 0
         await opened.binary(bytes(500_000))
         await opened.acked(500_000)
-        await reached(service, "jackfield_upload_buffer_bytes", value=0)
+        await reached(service, "jackfield_upload_buffer_bytes", "upload", value=0)
 
 
 async def test_services_and_handlers_do_not_share_their_figures(jackfield_server: JackfieldServer) -> None:
@@ -167,7 +188,7 @@ async def test_services_and_handlers_do_not_share_their_figures(jackfield_server
         assert answer.status == 201
     async with raw(service, "/echo"):
         found = await reached(service, "jackfield_connections", "echo", value=1)
-    assert (found["jackfield_first_open", ()], found["jackfield_second_open", ()]) == (1, 0)
+    assert [found["jackfield_upload_open", (name,)] for name in both] == [1, 0]
     assert (await figures(other))["jackfield_connections", ("echo",)] == 0
 
 
@@ -181,6 +202,6 @@ async def test_figures_are_told_while_the_service_drains(jackfield_server: Jackf
     with pytest.raises(Refusal):
         async with raw(service, "/echo"):
             pass
-    assert (await figures(service))["jackfield_refusals_total", ("draining",)] == 1
+    assert (await figures(service))["jackfield_refusals_total", ("draining", "echo")] == 1
     await opened.dispose()
     await draining

@@ -183,8 +183,8 @@ async def test_repeated_creations_are_counted_and_logged(outsider: Outsider) -> 
     assert event["state"] == "open"
     await asyncio.to_thread(outsider.service.wait_for, "upload.refused", failure="token_conflict")
     text = (await outsider.get("/metrics")).body.decode()
-    assert 'jackfield_upload_results_total{result="repeated"}' in text
-    assert 'jackfield_upload_refusals_total{code="token_conflict"}' in text
+    assert 'jackfield_upload_results_total{handler="upload",result="repeated"}' in text
+    assert 'jackfield_upload_refusals_total{code="token_conflict",handler="upload"}' in text
 
 
 async def test_tokens_and_promises_outlive_the_service(tmp_path: Path) -> None:

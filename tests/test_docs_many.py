@@ -123,7 +123,10 @@ async def test_files_of_such_sockets_are_counted(outsider: Outsider) -> None:
 
     async def counts() -> list[float]:
         text = (await outsider.get("/metrics")).body.decode()
-        names = ('results_total{result="created"}', 'results_total{result="stored"}', "fsync_seconds_count")
+        names = (
+            'results_total{handler="upload",result="created"}', 'results_total{handler="upload",result="stored"}',
+            'fsync_seconds_count{handler="upload"}',
+        )  # fmt: skip
         found = [re.search(rf"^jackfield_upload_{re.escape(name)} (.*)$", text, re.MULTILINE) for name in names]
         return [float(each[1]) if each else 0 for each in found]
 

@@ -89,7 +89,7 @@ async def test_what_is_refused_is_counted_and_logged_once(small_disk: Service) -
             ("invalid_name", "b\n", "info"),
             ("too_large", "c", "info"),
         ):
-            assert f'jackfield_upload_refusals_total{{code="{word}"}} 2.0\n' in text
+            assert f'jackfield_upload_refusals_total{{code="{word}",handler="upload"}} 2.0\n' in text
             assert await eventually(lambda word=word: _refused(small_disk, word)) == [(name, level)] * 2  # type: ignore[misc]
 
 

@@ -64,7 +64,7 @@ def http(url: str, method: str, body: dict[str, object] | None = None) -> dict[s
 def metric(service: Service, name: str) -> float:
     """One figure of /metrics."""
     with urllib.request.urlopen(f"{service.url}/metrics") as answer:
-        found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+        found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)
     return float(found[1]) if found else 0
 
 
@@ -88,7 +88,7 @@ def test_refused_files_are_told_and_the_others_go_on(browser: Browser, tmp_path:
             expect(told).to_contain_text("There is something of this name already.")
             others = contents([*files[:3], *files[4:]], tmp_path)
             assert stored(service.directory()) == others | contents([taken], service.directory())
-            while metric(service, "jackfield_upload_open"):
+            while metric(service, 'jackfield_upload_open{handler="upload"}'):
                 page.wait_for_timeout(20)
             taken.unlink()
             batch(page).get_by_role("button", name="Try again").click()

@@ -28,4 +28,4 @@ async def test_refused_files_leave_nothing_open(tmp_path: Path) -> None:
                 metrics = await answer.text()
         told = {Path(path).name: getattr(outcome, "code", "stored") for path, outcome in outcomes.items()}
         assert told == {f"{number}": "name_taken" if number % 10 else "stored" for number in range(FILES)}
-        assert "jackfield_upload_open 0.0\n" in metrics
+        assert 'jackfield_upload_open{handler="upload"} 0.0\n' in metrics

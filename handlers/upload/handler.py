@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from jackfield.app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
 from jackfield.app.handler import CALLER, Buffers, Connection, Failure, Handler, periodically
@@ -44,13 +44,10 @@ class Upload(Handler[UploadOptions]):
         super().__init__(name, path, options, registry)
         self.buffers = Buffers(options.memory)
         self.metrics = UploadMetrics(name, registry)
-        open_now = Gauge(f"jackfield_{name}_open", "Uploads that are open", registry=registry)
-        open_now.set_function(lambda: len(self.uploads))
-        memory = Gauge(f"jackfield_{name}_buffer_bytes", "Memory out for received bytes", registry=registry)
-        memory.set_function(lambda: self.buffers.used if self.buffers else 0)
-        syncs = Histogram(f"jackfield_{name}_fsync_seconds", "How long syncs took", registry=registry)
+        self.metrics.open.set_function(lambda: len(self.uploads))
+        self.metrics.memory.set_function(lambda: self.buffers.used if self.buffers else 0)
         self.store = DirectoryStore(
-            options.directory, options.on_conflict, options.receipts_kept, options.expires, syncs.observe
+            options.directory, options.on_conflict, options.receipts_kept, options.expires, self.metrics.syncs.observe
         )
         self.uploads = Uploads(self.store, options, self.metrics)
         self._probe = DiskProbe(options.directory)

@@ -8,8 +8,6 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from prometheus_client import Counter
-
 from jackfield.app.errors import ABNORMAL, DRAINING, INTERNAL, TIMED_OUT
 from jackfield.app.handler import CALLER, Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload import tasks
@@ -19,6 +17,7 @@ from jackfield.handlers.upload.sockets.lookahead import CompleteFile, Incoming
 from jackfield.handlers.upload.sockets.one import GRACE, LAST_TURN
 from jackfield.handlers.upload.sockets.session import Session
 from jackfield.handlers.upload.store.contract import Kept
+from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
@@ -35,7 +34,7 @@ _IN_A_ROW: Final = 16  # small files that are taken before other tasks of the lo
 class ManySocket:
     """Serves one socket on which uploads are created."""
 
-    def __init__(self, connection: Connection, uploads: Uploads, options: UploadOptions, results: Counter) -> None:
+    def __init__(self, connection: Connection, uploads: Uploads, options: UploadOptions, results: Words) -> None:
         self._connection = connection
         self._uploads = uploads
         self._options = options

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final, NoReturn
 
-from prometheus_client import Counter
-
 from jackfield.app.errors import DRAINING, INTERNAL, NORMAL, TIMED_OUT
 from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.acks import BATCH, Acks
 from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Receipt
@@ -33,7 +32,7 @@ class Socket:
     """Serves one socket on one open upload, from `ready` to the receipt, or to whatever else ends it."""
 
     def __init__(
-        self, connection: Connection, token: str, upload: OpenUpload, options: UploadOptions, results: Counter
+        self, connection: Connection, token: str, upload: OpenUpload, options: UploadOptions, results: Words
     ) -> None:
         self._connection = connection
         self._token = token

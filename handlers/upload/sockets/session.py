@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
-from prometheus_client import Counter
 
 from jackfield.app.errors import INTERNAL
 from jackfield.app.handler import Batch, Connection, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import End, Receipt
@@ -33,7 +33,7 @@ class Session:
         self,
         upload: OpenUpload,
         options: UploadOptions,
-        results: Counter,
+        results: Words,
         ended: Callable[[Failure], None],
         moved: Callable[[], None],
         connection: Connection,
