@@ -143,6 +143,21 @@ async def test_what_is_stored_already(server: ManyServer, session: aiohttp.Clien
     assert_stored_once(server, files)
 
 
+async def test_tokens_that_are_made_of_the_files(server: ManyServer, sending: Sending, files: list[Path]) -> None:
+    """A function gets what the file is once it is open, in a worker thread; where it returns None one is drawn."""
+
+    def make(found: os.stat_result) -> str | None:
+        assert threading.current_thread() is not threading.main_thread()
+        return f"{found.st_ino:030}" if found.st_ino != files[0].stat().st_ino else None
+
+    outcomes = await sending.send((file, file.name, make) for file in files)
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes.values())
+    made = {asked["name"]: token for token, (asked, _) in server.stored.items()}
+    drawn = made.pop(files[0].name)
+    assert len(drawn) == 43
+    assert made == {file.name: f"{file.stat().st_ino:030}" for file in files[1:]}
+
+
 async def test_cancelled_and_called_again(
     server: ManyServer, session: aiohttp.ClientSession, files: list[Path]
 ) -> None:

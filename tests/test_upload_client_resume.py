@@ -21,6 +21,7 @@ from jackfield.handlers.upload.client import (
     upload,
     upload_stream,
 )
+from jackfield.handlers.upload.client.creation import Token
 from tests.support.scripted import Conversation, Scripted, problem, receipt
 
 MIB = 1024 * 1024
@@ -36,7 +37,7 @@ def token() -> str:
 async def send(server: Scripted, path: Path, token: str) -> AsyncIterator[Send]:
     async with aiohttp.ClientSession() as session:
 
-        async def upload_it(*, token: str | None = token, resume: bool = True, give_up: float = 0.5) -> Receipt:
+        async def upload_it(*, token: Token | None = token, resume: bool = True, give_up: float = 0.5) -> Receipt:
             return await upload(session, server.url, path, token=token, resume=resume, give_up=give_up)
 
         yield upload_it
@@ -200,6 +201,30 @@ async def test_a_newer_socket_keeps_what_is_there(server: Scripted, send: Send) 
     with pytest.raises(Superseded):
         await send(token=None)
     assert server.cancelled == []
+
+
+async def test_a_token_that_is_made_of_the_file(server: Scripted, send: Send, path: Path, token: str) -> None:
+    """It is made of the version that is sent: of the open file, whatever its path leads to by then."""
+    made_of = []
+
+    def make(found: os.stat_result) -> str:
+        made_of.append(found.st_ino)
+        path.rename(path.with_name("old"))
+        path.write_bytes(b"a newer version")
+        return token
+
+    before = path.stat().st_ino
+    sent = await send(token=make)
+    assert (sent.size, server.created[0]["token"]) == (path.with_name("old").stat().st_size, token)
+    assert made_of == [before]
+
+
+async def test_a_token_that_cannot_be_made(server: Scripted, send: Send) -> None:
+    """Where the function has none, one is drawn, and a call that fails cancels what it began."""
+    server.refusal = problem(400, "bad_request")
+    with pytest.raises(UploadError):
+        await send(token=lambda _: None)
+    assert server.cancelled == [server.created[0]["token"]]
 
 
 async def test_superseded_by_a_socket_of_its_own(server: Scripted, send: Send, path: Path) -> None:

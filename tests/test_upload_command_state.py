@@ -170,6 +170,40 @@ async def test_the_other_kind_is_cancelled(
     assert uploader.remembered == []
 
 
+@pytest.mark.parametrize("words", [(), ("--again",)])
+async def test_a_large_file_that_became_small(
+    server: Scripted, uploader: Uploader, large: Path, words: tuple[str, ...]
+) -> None:
+    """What was sent of the large version is cancelled, although small files are not remembered."""
+    await interrupted(server, uploader, large, number=signal.SIGKILL)
+    large.write_bytes(b"small")
+    assert (await uploader.run(*words, large, server.url)).status == 0
+    assert server.cancelled == [server.created[0]["token"]]
+    assert uploader.remembered == []
+
+
+async def test_a_large_file_in_a_folder_that_became_small(service: Service, uploader: Uploader, tmp_path: Path) -> None:
+    """So also with -r, where small files go together."""
+    folder = tmp_path / fresh_name("")
+    folder.mkdir()
+    (folder / "a").write_bytes(content(LARGE))
+
+    async def halfway() -> bool:
+        return relay.passed > LARGE / 3
+
+    with relay_to(service.port) as relay:
+        relay.hold_after(LARGE // 2)
+        process = await uploader.start("-r", folder, relay.url)
+        await eventually(halfway)
+        await uploader.kill(process)
+        relay.hold_after(None)
+        (folder / "a").write_bytes(b"small")
+        service.events.clear()
+        assert (await uploader.run("-r", folder, relay.url)).status == 0
+        service.wait_for("upload.failed", failure="cancelled")
+        assert uploader.remembered == []
+
+
 async def test_a_file_that_changed_since_it_was_found(service: Service, uploader: Uploader, tmp_path: Path) -> None:
     """What waited behind others is sent as it is by then, and is known as that in the next run."""
     folder = tmp_path / fresh_name("")

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from jackfield.handlers.upload.client.connection import Connect, Connection
-from jackfield.handlers.upload.client.creation import creation
+from jackfield.handlers.upload.client.creation import Token, creation
 from jackfield.handlers.upload.client.deadline import Deadline
 from jackfield.handlers.upload.client.failures import Gone, Lost, Superseded, TokenConflict, UploadError
 from jackfield.handlers.upload.client.replay import Replay
@@ -29,7 +29,7 @@ async def upload(
     *,
     name: str | None = None,
     sha256: str | None = None,
-    token: str | None = None,
+    token: Token | None = None,
     resume: bool = True,
     progress: Report | None = None,
     window: int | None = None,
@@ -46,7 +46,7 @@ async def upload(
     token, name and size goes on where this one stopped, and where this one stored the file it returns the
     same receipt, with `already` true: however often it is called, the file is stored once. With `resume` false the
     first byte is sent again. Without a token one is drawn, so that only this call can go on with it: what it could
-    not store is then cancelled.
+    not store is then cancelled. Of a token that depends on the file, give the function that makes it.
 
     `window`: so many bytes may be under way; by default what the service asks for. Times are in seconds:
     to connect, and without progress. `connect` makes of an opened socket what sends on it.
@@ -56,6 +56,8 @@ async def upload(
     service = Service(session, upload_path(url), connect, (connect_timeout, give_up))
     file = await File.open(path)
     try:
+        if callable(token):
+            token = await asyncio.to_thread(token, file.found)
         asked = creation(Path(path).name if name is None else name, token, size=file.size, sha256=sha256)
         one = _Upload(service, file, asked, Deadline(give_up), window, progress)
         return await one.run(resumable=token is not None, anew=not resume)

@@ -1,10 +1,15 @@
 """A request to create an upload: its name, normalised, and its token, the idempotency key."""
 
+import os
 import secrets
 import unicodedata
+from collections.abc import Callable
 
 from jackfield.handlers.upload.client.failures import Rejected
 from jackfield.handlers.upload.wire.messages import Creation, Promise, check_token
+
+Token = str | Callable[[os.stat_result], str | None]
+"""An upload's token, or what returns it of the file as it is once it is open: called in a worker thread."""
 
 
 def draw_token() -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from jackfield.handlers.upload.client.creation import creation
+from jackfield.handlers.upload.client.creation import Token, creation
 from jackfield.handlers.upload.client.failures import Changed, NoSpace, UploadError
 from jackfield.handlers.upload.client.source import fingerprint, open_regular
 from jackfield.handlers.upload.client.transfer import Receipt
@@ -25,7 +25,7 @@ from jackfield.handlers.upload.wire.messages import Creation
 SMALL = 1024 * 1024  # bytes of a file that is held in memory until its receipt
 _HOP = 16  # files that one visit to a worker thread takes and reads
 
-Entry = tuple[str | os.PathLike[str], str] | tuple[str | os.PathLike[str], str, str | None]
+Entry = tuple[str | os.PathLike[str], str] | tuple[str | os.PathLike[str], str, Token | None]
 """A file to send: its path, its name on the service, its token (None, or absent: one is drawn)."""
 
 Done = Callable[[str, Receipt | UploadError | OSError], None]
@@ -142,11 +142,13 @@ class Ledger:
         return [*self.abandoned, *begun]
 
 
-def _read(item: Item, name: str, token: str | None) -> None:
+def _read(item: Item, name: str, token: Token | None) -> None:
     """Read and digest it."""
-    item.drawn = token is None
     try:
-        item.data = _content(Path(item.path))
+        item.data, found = _content(Path(item.path))
+        if callable(token):
+            token = token(found)
+        item.drawn = token is None
         digest = hashlib.sha256(item.data).hexdigest()
         item.asked = creation(name, token, size=len(item.data), sha256=digest)
     except (UploadError, OSError) as error:
@@ -155,12 +157,13 @@ def _read(item: Item, name: str, token: str | None) -> None:
         item.error = OSError(errno.EINVAL, str(error), item.path)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> tuple[bytes, os.stat_result]:
     with open_regular(path) as file:
-        before = fingerprint(file.fileno())
-        if before[0] > SMALL:
-            raise NoSpace("too_large", f"{path} has {before[0]} bytes, and {SMALL} is the most that is sent this way")
-        data = file.read(before[0] + 1) or b""
-        if fingerprint(file.fileno()) != before or len(data) != before[0]:
+        found = os.fstat(file.fileno())
+        size = found.st_size
+        if size > SMALL:
+            raise NoSpace("too_large", f"{path} has {size} bytes, and {SMALL} is the most that is sent this way")
+        data = file.read(size + 1) or b""
+        if fingerprint(os.fstat(file.fileno())) != fingerprint(found) or len(data) != size:
             raise Changed("changed", f"{path} changed while it was read")
-        return data
+        return data, found

@@ -60,8 +60,8 @@ class File:
     def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file  # used by the worker thread alone
         self._path = path
-        self.fingerprint = fingerprint(file.fileno())
-        self.size: int = self.fingerprint[0]
+        self.found = os.fstat(file.fileno())
+        self.size: int = self.found.st_size
         self._offset = 0
         self._hasher = hashlib.sha256()
         self._marks = deque([(0, self._hasher.copy())], maxlen=_MARKS)
@@ -151,7 +151,7 @@ class File:
 
     def _verify(self) -> None:
         """Raise `Changed` unless this is still the version that was opened."""
-        if fingerprint(self._file.fileno()) != self.fingerprint:
+        if fingerprint(os.fstat(self._file.fileno())) != fingerprint(self.found):
             raise Changed("changed", f"{self._path} changed while it was sent")
         if self._offset == self.size and self._read_at(self.size, memoryview(bytearray(1))):
             # Files in /proc say 0 and have more.
@@ -176,7 +176,6 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def fingerprint(descriptor: int) -> tuple[int, int, int]:
+def fingerprint(found: os.stat_result) -> tuple[int, int, int]:
     """What tells one version of a file from another: size in bytes, time of change in ns, inode."""
-    found = os.fstat(descriptor)
     return found.st_size, found.st_mtime_ns, found.st_ino

@@ -4,22 +4,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from jackfield.handlers.upload.client.ledger import Entry
 from jackfield.handlers.upload.command.files import Job, Note, Problem
 
 Found = Job | Problem | Note
 
 
 class Agenda:
-    """Finds files as they are wanted, in worker threads, one at a time. `draw` gives a file its token."""
+    """Finds files as they are wanted, in worker threads, one at a time. `prepare` is called for each, in order."""
 
-    def __init__(self, found: Iterator[Found], draw: Callable[[Job], str | None]) -> None:
+    def __init__(self, found: Iterator[Found], prepare: Callable[[Job], None]) -> None:
         self._found = found
-        self._draw = draw
+        self._prepare = prepare
         self._turn = asyncio.Lock()
         self._later: deque[Found] = deque()  # found, and to be sent one by one
         self._small: dict[str, list[Job]] = {}  # handed to `upload_many`, by their paths
-        self._open: dict[Job, str | None] = {}  # found, and without an outcome; their tokens
+        self._open: set[Job] = set()  # found, and without an outcome
         self.count = 0  # files that were found, or asked for and not found
         self.ended = 0  # of them with an outcome
 
@@ -28,12 +27,12 @@ class Agenda:
         async with self._turn:
             return self._later.popleft() if self._later else await asyncio.to_thread(self._advance)
 
-    def small_ones(self) -> Iterator[Entry]:
+    def small_ones(self, small: Callable[[Job], bool]) -> Iterator[Job]:
         """Find the small files, and keep the others for later. For a worker thread."""
         while (found := self._advance()) is not None:
-            if isinstance(found, Job) and found.size is not None and not found.large:
+            if isinstance(found, Job) and small(found):
                 self._small.setdefault(found.file, []).append(found)
-                yield found.file, found.name, self._open[found]
+                yield found
             else:
                 self._later.append(found)
 
@@ -48,13 +47,10 @@ class Agenda:
     def _advance(self) -> Found | None:
         found = next(self._found, None)
         if isinstance(found, Job):
-            self._open[found] = self._draw(found)
+            self._prepare(found)
+            self._open.add(found)
         self.count += isinstance(found, Job | Problem)
         return found
-
-    def token(self, job: Job) -> str | None:
-        """Return the token it is to be sent with; None for one that has no outcome to remember."""
-        return self._open[job]
 
     def postpone(self, job: Job) -> None:
         """It could not be sent with the others: it is to be sent by itself."""
@@ -63,7 +59,7 @@ class Agenda:
     def end(self, found: Job | Problem) -> None:
         """It has its outcome."""
         if isinstance(found, Job):
-            del self._open[found]
+            self._open.remove(found)
         self.ended += 1
 
     @property

@@ -22,6 +22,7 @@ class Job:
     file: str  # as the user would say it
     name: str  # to store it under
     found: os.stat_result | None  # what it was when it was last looked at; None for standard input
+    apart: tuple[str, ...] = ()  # tells it from what has the same name, size and time
 
     @property
     def size(self) -> int | None:
@@ -29,14 +30,9 @@ class Job:
         return self.found.st_size if self.found is not None and stat.S_ISREG(self.found.st_mode) else None
 
     @property
-    def large(self) -> bool:
-        """Whether it is sent over a socket of its own, and remembered until its receipt."""
-        return self.size is not None and self.size > SMALL
-
-    def changed(self) -> bool:
-        """Look again, and say whether it is another version than before. Raises OSError."""
-        before, self.found = self.found, os.stat(self.file)
-        return before is None or (before.st_size, before.st_mtime_ns) != (self.found.st_size, self.found.st_mtime_ns)
+    def small(self) -> bool:
+        """Whether it fits in memory until its receipt."""
+        return self.size is not None and self.size <= SMALL
 
 
 @dataclass(frozen=True, slots=True)

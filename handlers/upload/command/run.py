@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import os
 import ssl
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -67,9 +69,9 @@ class Command:
         self._options = options
         self._state = state
         self._service = str(upload_path(options.url).with_user(None))  # what tokens are derived for
-        self._drawn: set[str] = set()  # tokens of this run
+        self._found: set[tuple[object, ...]] = set()  # what tokens are made of, of all jobs
         found = find(options.files, recursive=options.recursive, name=options.name)
-        self._agenda = Agenda(found, self._token)
+        self._agenda = Agenda(found, self._tell_apart)
         self._display = _display(as_json=options.as_json, quiet=options.quiet)
         self._connect = _connect()
         self._statuses: set[int] = set()
@@ -96,27 +98,41 @@ class Command:
             for _ in range(self._options.jobs):
                 group.create_task(self._work(session))
 
-    def _token(self, job: Job) -> str | None:
-        """Return what the upload of a file is named: the same as in an earlier run, and another for each file.
+    # -- tokens
 
-        None where no later run could go on with it.
-        """
-        if job.found is None or not self._state.lasting or (self._options.again and not job.large):
+    def _tell_apart(self, job: Job) -> None:
+        """Two files of one run have two tokens, and in the next run the same two."""
+        if job.found is not None:
+            made_of = job.name, job.found.st_size, job.found.st_mtime_ns
+            job.apart = (job.file,) if made_of in self._found else ()
+            self._found.add(made_of)
+
+    def _token(self, job: Job, found: os.stat_result) -> str | None:
+        """Return what the upload of this version of a file is named; None where no later run could go on with it."""
+        job.found = found
+        version = self._version(job)
+        if version is None or job.small:
+            return version
+        return self._state.begin(self._service, job.name, job.file, version, again=self._options.again)
+
+    def _version(self, job: Job) -> str | None:
+        if job.found is None or not self._state.lasting or (self._options.again and job.small):
             return None
-        token = self._state.token(self._service, job.name, job.found)
-        if token in self._drawn:
-            token = self._state.token(self._service, job.name, job.found, job.file)
-        self._drawn.add(token)
-        return token
+        return self._state.token(self._service, job.name, job.found, *job.apart)
+
+    def _small(self, job: Job) -> bool:
+        """Whether it can go with others: it is small, and was so when an earlier run has begun with it."""
+        return job.small and not self._state.remembers(self._service, job.name, job.file)
 
     # -- small files
 
     async def _send_small_ones(self, session: aiohttp.ClientSession) -> None:
         """Folders are full of small files: those go over one socket; the others are left to be sent one by one."""
         options = self._options
+        small = ((job.file, job.name, partial(self._token, job)) for job in self._agenda.small_ones(self._small))
         try:
             await upload_many(
-                session, options.url, self._agenda.small_ones(), done=self._small_one_ended,
+                session, options.url, small, done=self._small_one_ended,
                 connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
             )  # fmt: skip
         except UploadError as error:
@@ -166,47 +182,40 @@ class Command:
 
     async def _send_file(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
         """Send it under its token; under another where that one has stored what looked the same, and was not."""
-        token = self._agenda.token(job)
-        if await asyncio.to_thread(job.changed):  # it may have waited for long
-            token = self._token(job)
         try:
-            return await self._send_under(session, job, token)
+            return await self._send_once(session, job)
         except TokenConflict:
-            if token is None or job.found is None:
+            if job.size is None:
                 raise
-            digest = await asyncio.to_thread(_digest, job.file)
-            token = self._state.token(self._service, job.name, job.found, digest)
-            return await self._send_under(session, job, token)
+            job.apart = (await asyncio.to_thread(_digest, job.file),)
+            return await self._send_once(session, job)
 
-    async def _send_under(self, session: aiohttp.ClientSession, job: Job, token: str | None) -> Receipt:
-        options, sha256 = self._options, None
-        if token is not None and job.large:
-            token = await self._begin(session, job, token)
-        elif token is not None and job.size is not None:
-            # The same promises as on a socket of many: they belong to the token.
-            sha256 = await asyncio.to_thread(_digest, job.file)
+    async def _send_once(self, session: aiohttp.ClientSession, job: Job) -> Receipt:
+        options = self._options
+        sha256 = await self._prepare(session, job)
         try:
             receipt = await upload(
-                session, options.url, job.file, name=job.name, sha256=sha256, token=token, resume=options.resume,
-                progress=lambda progress: self._display.progress(job, progress),
+                session, options.url, job.file, name=job.name, sha256=sha256, token=partial(self._token, job),
+                resume=options.resume, progress=lambda progress: self._display.progress(job, progress),
                 connect_timeout=options.timeout, give_up=options.give_up, connect=self._connect,
             )  # fmt: skip
         except UploadError as error:
-            if job.large and not error.resumable:
+            if not error.resumable:
                 self._state.ended(self._service, job.name, job.file)
             raise
-        if job.large:
-            self._state.ended(self._service, job.name, job.file)
+        self._state.ended(self._service, job.name, job.file)
         return receipt
 
-    async def _begin(self, session: aiohttp.ClientSession, job: Job, version: str) -> str:
-        """Return the token to send a large file under. Cancels what was sent of it before it changed."""
+    async def _prepare(self, session: aiohttp.ClientSession, job: Job) -> str | None:
+        """Cancel what was sent of an older version. Returns what to promise: the same as on a socket of many."""
         which = self._service, job.name, job.file
-        token, other = self._state.begin(*which, version, again=self._options.again)
-        if other is not None:  # forgotten only once this is done
-            await cancel(session, self._options.url, other, connect_timeout=self._options.timeout)
-        self._state.begun(*which, version, token)
-        return token
+        job.found = await asyncio.to_thread(os.stat, job.file)
+        version = self._version(job)
+        useless = self._state.useless(*which, version, again=self._options.again)
+        if useless is not None:  # forgotten only once this is done
+            await cancel(session, self._options.url, useless, connect_timeout=self._options.timeout)
+            self._state.ended(*which)
+        return await asyncio.to_thread(_digest, job.file) if job.small and version is not None else None
 
     # -- how it ends
 

@@ -13,6 +13,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from jackfield.handlers.upload.client import draw_token
 
@@ -66,25 +67,31 @@ class State:
         digest = hmac.digest(self._secret, what.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def begin(self, url: str, name: str, file: str, version: str, *, again: bool) -> tuple[str, str | None]:
-        """Return the token to send a large file under, and one to cancel: what was sent of it is of no use now.
+    def begin(self, url: str, name: str, file: str, version: str, *, again: bool) -> str:
+        """Return the token to send a large file under, which is remembered until its end.
 
         `version` is the token of the file as it is now. With `again` another one is drawn, or that of an earlier run
         is taken, where it did not come to its end.
         """
-        earlier, before = _read(self._place(url, name, file))
-        token = version
-        if again:
-            token = before if before and earlier == version != before else draw_token()
-        return token, before if before != token else None
-
-    def begun(self, url: str, name: str, file: str, version: str, token: str) -> None:
-        """Remember until its end what a large file is being sent under."""
         place = self._place(url, name, file)
+        before = _read(place)
+        if before is not None and before.serves(version, again=again):
+            return before.token
+        token = draw_token() if again else version
         with suppress(OSError):
             self._begun.mkdir(mode=0o700, parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             _write(place, f"{version} {token}".encode())
+        return token
+
+    def useless(self, url: str, name: str, file: str, version: str | None, *, again: bool) -> str | None:
+        """Return the token of what an earlier run has sent of a file, where nothing can go on with that now."""
+        before = _read(self._place(url, name, file))
+        return None if before is None or before.serves(version, again=again) else before.token
+
+    def remembers(self, url: str, name: str, file: str) -> bool:
+        """Whether an earlier run has begun with the file, as with a large one, and it had no end."""
+        return self._place(url, name, file).exists()
 
     def ended(self, url: str, name: str, file: str) -> None:
         """There is nothing of it to go on with any more."""
@@ -96,12 +103,19 @@ class State:
         return self._begun / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _read(place: Path) -> tuple[str | None, str | None]:
-    """Return the version and the token that are remembered; neither where they cannot be read."""
-    with suppress(OSError, ValueError):
-        version, token = place.read_text(encoding="ascii").split()
-        return version, token
-    return None, None
+class _Begun(NamedTuple):
+    version: str
+    token: str
+
+    def serves(self, version: str | None, *, again: bool) -> bool:
+        """Whether an upload of this version can go on with it. What --again began is only for --again."""
+        return self.version == version and (self.token != self.version) == again
+
+
+def _read(place: Path) -> _Begun | None:
+    with suppress(OSError, ValueError, TypeError):
+        return _Begun(*place.read_text(encoding="ascii").split())
+    return None
 
 
 def _write(path: Path, data: bytes) -> None:
