@@ -257,6 +257,7 @@ class ManySocket:
         except Failure as failure:
             if failure.kind is INTERNAL:
                 self._connection.interrupt(failure)
+                self._release(slot, failure)
             else:
                 self._fail(slot, failure)
         else:
