@@ -1,7 +1,9 @@
 """Who is asked for, by whom, how often, and below which path: what a request passes before any handler."""
 
+import asyncio
 import contextlib
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from jackfield import upload_stream as send_stream
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.service import pingpong, upload
 
@@ -122,6 +125,33 @@ async def test_one_caller_has_so_many_requests(jackfield_server: JackfieldServer
     assert 1 <= int(answer.headers["Retry-After"]) <= 5
     assert (await asked(service, "/healthz"))[0] == 200
     assert (await asked(service, "/", headers={"X-Forwarded-For": "192.0.2.2"}))[0] == 200
+
+
+async def test_a_flood_from_one_address_keeps_nobody_out(jackfield_server: JackfieldServer) -> None:
+    """A thousand connections, each of which asks for a socket: so many get one, and another address uploads beside."""
+    service = await jackfield_server(SECTIONS, limits={"connections": 50, "requests": "20/s"})
+    key = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        + "A" * 22
+        + "=="
+    )
+    head = f"GET /pingpong HTTP/1.1\r\nHost: localhost\r\n{key}\r\n\r\n".encode()
+
+    async def attempt() -> tuple[bytes, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(head)
+        return (await reader.readline()).split()[1], writer
+
+    held = [each for _ in range(10) for each in await asyncio.gather(*(attempt() for _ in range(100)))]
+    assert Counter(status for status, _ in held) == {b"101": 50, b"429": 950}
+    other = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=other) as session:
+        receipt = await send_stream(session, service.url, [bytes(100_000)], name="beside.bin")
+        assert receipt.size == 100_000
+    for _, writer in held:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_no_limit_is_no_limit(jackfield_server: JackfieldServer) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support import structure
-from tests.support.documents import PAGES, PROJECT, anchors, links, prose, read
+from tests.support.documents import PAGES, PROJECT, anchors, code_words, links, prose, read, tables
 
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 
@@ -54,3 +54,14 @@ def test_every_page_is_linked_from_the_readme() -> None:
     """A reader of the README finds every other page from there."""
     linked = {link.partition("#")[0] for link in links("README.md")}
     assert set(NAMES) - {"README.md"} - linked == set()
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    """Each line of SECURITY.md's table has at least one, and each is there."""
+    (_, threats) = tables((PROJECT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(threats) > 20
+    for threat, _, named in threats:
+        found = code_words(named)
+        assert found, threat
+        for file, _, name in (each.partition("::") for each in found):
+            assert f"def {name}(" in (PROJECT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"
