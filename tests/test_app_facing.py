@@ -5,13 +5,14 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from jackfield import upload_stream as send_stream
+from jackfield import upload as send
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.service import pingpong, upload
 
@@ -127,15 +128,15 @@ async def test_one_caller_has_so_many_requests(jackfield_server: JackfieldServer
     assert (await asked(service, "/", headers={"X-Forwarded-For": "192.0.2.2"}))[0] == 200
 
 
-async def test_a_flood_from_one_address_keeps_nobody_out(jackfield_server: JackfieldServer) -> None:
+async def test_a_flood_from_one_address_keeps_nobody_out(jackfield_server: JackfieldServer, tmp_path: Path) -> None:
     """A thousand connections, each of which asks for a socket: so many get one, and another address uploads beside."""
-    service = await jackfield_server(SECTIONS, limits={"connections": 50, "requests": "20/s"})
-    key = (
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
-        + "A" * 22
-        + "=="
-    )
-    head = f"GET /pingpong HTTP/1.1\r\nHost: localhost\r\n{key}\r\n\r\n".encode()
+    service = await jackfield_server(SECTIONS, limits={"connections": 50, "requests": "100/s"})
+    (tmp_path / "beside.bin").write_bytes(bytes(100_000))
+    lines = [
+        "GET /pingpong HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {'A' * 22}==", "", "",
+    ]  # fmt: skip
+    head = "\r\n".join(lines).encode()
 
     async def attempt() -> tuple[bytes, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -146,8 +147,7 @@ async def test_a_flood_from_one_address_keeps_nobody_out(jackfield_server: Jackf
     assert Counter(status for status, _ in held) == {b"101": 50, b"429": 950}
     other = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
     async with aiohttp.ClientSession(connector=other) as session:
-        receipt = await send_stream(session, service.url, [bytes(100_000)], name="beside.bin")
-        assert receipt.size == 100_000
+        assert (await send(session, service.url, tmp_path / "beside.bin")).size == 100_000
     for _, writer in held:
         writer.close()
         with contextlib.suppress(ConnectionError):
