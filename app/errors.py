@@ -2,7 +2,7 @@
 
 A handler raises; the dispatcher turns what was raised into a status (before the upgrade) or into a
 close code (after it). Nothing else in the service chooses either. The words are stable: clients match
-on them (`docs/protocol.md`, "Words").
+on them (`docs/protocol.md`, "Words"). Pure.
 """
 
 from collections.abc import Mapping
