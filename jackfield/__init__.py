@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jackfield.app.handler import (
+        CALLER,
         Batch,
         Buffers,
+        Caller,
         CannotStart,
         Close,
         Connection,
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
         HandlerOptions,
         Kind,
         Outbox,
+        Percentage,
         Size,
+        periodically,
+        supervised,
     )
     from jackfield.handlers.upload.client import (
         Changed,
@@ -41,37 +46,24 @@ if TYPE_CHECKING:
         upload_stream,
     )
 
-_CLIENT = "jackfield.handlers.upload.client"
-_HANDLER = "jackfield.app.handler"
-_HOMES = {
-    **dict.fromkeys(
-        (
-            "Changed", "DigestMismatch", "NoSpace", "Progress", "Receipt", "Refused", "Rejected", "Superseded",
-            "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "upload",
-            "upload_file", "upload_many", "upload_stream",
-        ),
-        _CLIENT,
-    ),
-    **dict.fromkeys(
-        (
-            "Batch", "Buffers", "CannotStart", "Close", "Connection", "Directory", "Disconnected", "Duration",
-            "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Size",
-        ),
-        _HANDLER,
-    ),
+_SEAM = {
+    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "periodically",
+    "supervised",
 }  # fmt: skip
 
 __all__ = [
-    "Batch", "Buffers", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoSpace", "Outbox", "Progress", "Receipt", "Refused",
-    "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel",
-    "draw_token", "upload", "upload_file", "upload_many", "upload_stream",
+    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch",
+    "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoSpace", "Outbox",
+    "Percentage", "Progress", "Receipt", "Refused", "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable",
+    "Unrepeatable", "UploadError", "cancel", "draw_token", "periodically", "supervised", "upload", "upload_file",
+    "upload_many", "upload_stream",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     # The client needs aiohttp alone, so nothing of the service may be imported for it, and the reverse (PEP 562).
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "jackfield.app.handler" if name in _SEAM else "jackfield.handlers.upload.client"
     return getattr(importlib.import_module(home), name)

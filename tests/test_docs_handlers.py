@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import jackfield as package
+from jackfield.app import handler as seam
+from jackfield.handlers.upload import client as uploads
 from tests.support.documents import PROJECT, blocks, read
 from tests.support.outsider import Outsider, content, eventually
 from tests.support.rawsocket import Closed, RawSocket, Refusal
@@ -173,3 +176,10 @@ def test_what_the_upload_handler_uses_is_in_the_tables() -> None:
     used = {member for path in modules for member in _used(path)}
     assert ("stream", "align") in used
     assert used - set(re.findall(r"`(?:await |async with )?(connection|stream)\.(\w+)", read(PAGE))) == set()
+
+
+def test_every_name_for_handlers_is_exported_and_on_the_page() -> None:
+    """What the seam has is what `jackfield` gives to other people's programs, and the page names all of it."""
+    assert set(seam.__all__) | set(uploads.__all__) == set(package.__all__)
+    assert all(getattr(package, name) is getattr(seam, name) for name in seam.__all__)
+    assert set(seam.__all__) - set(re.findall(r"\w+", read(PAGE))) == set()
