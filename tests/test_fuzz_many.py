@@ -142,7 +142,7 @@ class Anybody:
 async def test_whatever_sockets_of_many_do(jackfield_server: JackfieldServer, seed: int) -> None:
     """Every receipt is that of what was sent under its token, and when all have left nothing is held: no memory, no
     session, no task."""
-    service = await jackfield_server({"upload": upload(max_open=100_000)}, heartbeat=1)
+    service = await jackfield_server({"upload": upload(max_open=100_000)}, heartbeat=10)
     before = len(asyncio.all_tasks())
     chance = random.Random(seed)
     files = [drawn(chance, number) for number in range(6)]
@@ -153,7 +153,7 @@ async def test_whatever_sockets_of_many_do(jackfield_server: JackfieldServer, se
     expected = {file.token: digest(file.data) for file in files}
     for client in clients:
         assert client.receipts.items() <= expected.items()
-    await eventually(lambda: _nothing_is_held(service, before), 60)
+    await eventually(lambda: _nothing_is_held(service, before), 120)
 
 
 async def _nothing_is_held(service: RunningService, tasks: int) -> bool:

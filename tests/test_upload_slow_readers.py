@@ -182,7 +182,7 @@ async def test_who_leaves_is_not_waited_for_by_what_is_being_stored(
     was ended is stored when the disk goes on.
     """
     monkeypatch.setattr(many_module, "AFTER_LOSS", 0.0)
-    service = await jackfield_server({"upload": upload(max_open=10_000)}, heartbeat=1)
+    service = await jackfield_server({"upload": upload(max_open=10_000)}, heartbeat=4)
     one = await UploadSocket.connect(service.port)
     await one.upgrade("/upload")
     await one.send(b"".join(file(f"small/{number}", b"x") for number in range(sent)))
@@ -191,7 +191,7 @@ async def test_who_leaves_is_not_waited_for_by_what_is_being_stored(
     async def stands_still() -> bool:
         return len(uploads) == min(sent, MAX_UNANSWERED)
 
-    await eventually(stands_still)
+    await eventually(stands_still, 60)
     one.reset()
     await until_gone(service)
     held_up.set()
@@ -199,7 +199,7 @@ async def test_who_leaves_is_not_waited_for_by_what_is_being_stored(
     async def all_stored() -> bool:
         return not len(uploads)
 
-    await eventually(all_stored)
+    await eventually(all_stored, 60)
     assert len(list((cast("Upload", service.handlers["upload"]).options.directory / "small").iterdir())) == min(
         sent, MAX_UNANSWERED
     )

@@ -114,6 +114,7 @@ class RawSocket:
         self.reader = reader
         self.writer = writer
         self.headers: dict[str, str] = {}  # the handshake's answer, names in lower case
+        self._half_closed = False  # we have sent our FIN
         self._socket: socket.socket = writer.get_extra_info("socket")
         self._ours: tuple[str, int] = self._socket.getsockname()
         # A service that was killed meanwhile has no name any more; then the first word to it fails.
@@ -221,6 +222,7 @@ class RawSocket:
 
     def half_close(self) -> None:
         """FIN: no more bytes from us, and we go on reading."""
+        self._half_closed = True
         self.writer.write_eof()
 
     def drop(self) -> None:
@@ -263,7 +265,8 @@ class RawSocket:
             if found.opcode == Opcode.CLOSE:
                 return closed(found)
             if found.opcode == Opcode.PING:
-                self.write(frame(Opcode.PONG, found.payload))
+                if not self._half_closed:
+                    self.write(frame(Opcode.PONG, found.payload))
             elif found.opcode != Opcode.PONG:
                 kind = found.opcode or kind
                 message += found.payload
