@@ -85,6 +85,10 @@ class Handler(Generic[OptionsT]):
         """Plain HTTP beside the socket; paths are relative to the handler's own."""
         return ()
 
+    def admin_routes(self) -> Iterable[web.RouteDef]:
+        """Plain HTTP for whoever runs the service, on `server.admin` below the handler's name; without it nowhere."""
+        return ()
+
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open what the handler needs before the first request, and close it after the last.

@@ -106,9 +106,13 @@ def create_admin_app(app: web.Application, settings: Settings) -> web.Applicatio
     """What watches the service, on a port of its own: `server.admin`."""
     server = settings.server
     host = server.admin.host if server.admin is not None else server.host
-    checks = [failures(app[METRICS]), check_host(host, server.allowed_hosts, ("/healthz", "/readyz"))]
+    exempt = ("/healthz", "/readyz")
+    checks = [failures(app[METRICS]), check_host(host, server.allowed_hosts, exempt), check_origin([])]
     admin = web.Application(middlewares=checks)
     admin.add_routes(app[PROBES].watching())
+    for name, handler in app[HANDLERS].items():
+        for route in handler.admin_routes():
+            admin.router.add_route(route.method, f"/{name}{route.path}", route.handler)
     return admin
 
 

@@ -75,6 +75,17 @@ class Upload(Handler[UploadOptions]):
         """Create and cancel; asking is `get`."""
         return (web.post("", self.create), web.delete("/{token}", self.cancel))
 
+    def admin_routes(self) -> Iterable[web.RouteDef]:
+        """What is open, and cancelling it by its `id` in the log."""
+        return (web.get("/uploads", self._list), web.delete("/uploads/{id}", self._cancel_by_id))
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response(self.uploads.overview(), headers={"Cache-Control": "no-store"})
+
+    async def _cancel_by_id(self, request: web.Request) -> web.Response:
+        await self.uploads.cancel_by_id(request.match_info["id"])
+        return web.Response(status=204)
+
     async def create(self, request: web.Request) -> web.Response:
         """`POST`: a new upload, by JSON or by its name as text."""
         try:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -242,12 +242,36 @@ class Uploads:
     async def cancel(self, token: str) -> None:
         """Throw an upload away. Raises Failure `unknown_upload` or `already_stored`."""
         found = await self.find(token)
-        if isinstance(found, OpenUpload):
-            await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
-            if found.receipt is None:
-                self._metrics.results.labels("cancelled").inc()
-                return
-        raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
+        if not isinstance(found, OpenUpload):
+            raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
+        await self._cancel(found)
+
+    async def cancel_by_id(self, name: str) -> None:
+        """The same by its name in the log."""
+        found = next((upload for upload in self._open.values() if upload.id == name), None)
+        if found is None or found.gone is not None:
+            raise Failure(UNKNOWN_UPLOAD, "No such upload is open.")
+        await self._cancel(found)
+
+    async def _cancel(self, found: OpenUpload) -> None:
+        await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
+        if found.receipt is not None:
+            raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
+        self._metrics.results.labels("cancelled").inc()
+
+    def overview(self) -> list[dict[str, Any]]:
+        """What is open: sizes and offsets in bytes, `idle` and `expires_in` in seconds."""
+        now = time.monotonic()
+        return [
+            {
+                "id": upload.id, "name": upload.promise.name, "size": upload.promise.size, "offset": upload.part.offset,
+                "user": upload.account.caller.user, "remote": upload.account.caller.remote or None,
+                "sending": upload.session is not None, "idle": round(now - upload.last_byte, 3),
+                "expires_in": round(self.expires_in(upload), 3),
+            }
+            for upload in self._open.values()
+            if upload.gone is None and upload.receipt is None
+        ]  # fmt: skip
 
     async def _expire(self, upload: OpenUpload) -> None:
         try:
