@@ -46,12 +46,13 @@ class Contender:
 def jackfield(name: str = "Jackfield", *, tls: tuple[Path, Path] | None = None, **pingpong: Any) -> Contender:
     """Jackfield as `jackfield serve` runs it, all settings at their defaults but for the port and the folder.
 
+    One client makes all the load, so there are no limits for one caller.
     `tls` are the paths of certificate and key; `pingpong` are options of that handler.
     """
 
     def command(files: Path, port: int) -> Sequence[str | Path]:
         config = files.parent / "config.yaml"
-        server: dict[str, Any] = {"port": port}
+        server: dict[str, Any] = {"port": port, "limits": {"connections": None, "requests": None}}
         if tls is not None:
             server["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
         shutil.copy(EXAMPLE, files.parent)

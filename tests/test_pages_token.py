@@ -10,7 +10,7 @@ from jackfield.app.auth import tokens
 from jackfield.app.auth.tokens import Token
 from tests.support.browser import CHROMIUM, page_of
 from tests.support.service import Service, running_service
-from tests.support.uploadpage import expect_batch, expect_state, make, open_upload
+from tests.support.uploadpage import expect_batch, expect_state, make, open_upload, row
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
@@ -20,11 +20,12 @@ ANSWERS = r"Failed to load resource: the server responded with a status of 4(01|
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with two tokens, one of them for pingpong alone."""
+    """A service with tokens: one for pingpong alone, one for a kilobyte a day."""
     file = tmp_path_factory.mktemp("tokens") / "tokens.yaml"
     known = [
         Token(name="alice", sha256=tokens.hash_secret(SECRET)),
         Token(name="player", sha256=tokens.hash_secret("ball"), handlers=("pingpong",)),
+        Token(name="sparing", sha256=tokens.hash_secret("sparing"), daily_quota=1000),
     ]
     tokens.write(file, known)
     with running_service(tmp_path_factory.mktemp("gated"), server={"auth": {"tokens": str(file)}}) as running:
@@ -72,3 +73,12 @@ def test_a_service_without_tokens_asks_nobody(browser: Browser, service: Service
     with page_of(browser) as page:
         open_upload(page, f"{service.url}/upload")
         expect(page.get_by_role("button", name="Choose files")).to_be_visible()
+
+
+def test_a_quota_that_is_used_up_is_said(browser: Browser, gated: Service, tmp_path: Path) -> None:
+    """At once, and not tried again and again."""
+    with page_of(browser, expected=r"status of 4(26|29)") as page:
+        open_upload(page, f"{gated.url}/upload#sparing")
+        page.set_input_files("#files", make(tmp_path, "large.bin", 3_000_000))
+        expect_state(page, "large.bin", "failed")
+        expect(row(page, "large.bin")).to_contain_text("You have stored as much as you may in a day.")

@@ -27,6 +27,7 @@ export const WORDS = new Map([
   ["page_fault", "This page failed, which is a fault of its own."],
   ["overloaded", "The service is busy."],
   ["perhaps_other", "This may be another file."],
+  ["quota_exceeded", "You have stored as much as you may in a day."],
   ["restarting", "The service restarts."],
   ["slow_down", "The service had too many requests from here."],
   ["slow_reader", "This page did not read the answers of the service in time."],
@@ -60,7 +61,7 @@ export class Failure extends Error {
     super(detail);
     this.code = code;
     this.detail = detail.replace(/\b(\d+) bytes\b/g, (_, count) => bytes(Number(count)));
-    this.transient = transient;
+    this.transient = transient && code !== "quota_exceeded"; // that passes, but nobody waits so long
     this.after = after;
   }
 
