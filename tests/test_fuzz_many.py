@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import json
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +14,11 @@ import pytest
 
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
+from jackfield.handlers.upload.store.disk import Disk
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import binary, text
 from tests.support.outsider import UploadSocket, content, digest, eventually
-from tests.support.rawsocket import Closed, Opcode, close_payload, frame
+from tests.support.rawsocket import Closed, Opcode, Refusal, close_payload, frame
 from tests.support.service import upload
 
 SIZES = (0, 1, 300, 300, 20_000, 70_000, 200_000)
@@ -39,10 +42,10 @@ class File:
             type="create", name=self.name, token=self.token, **({"size": len(self.data)} if self.promised else {})
         )
 
-    def pieces(self, chance: random.Random) -> list[bytes]:
-        """All its bytes, in any framing."""
+    def rest(self, offset: int, chance: random.Random) -> list[bytes]:
+        """Its bytes from there on, in any framing."""
         step = chance.choice([1000, 65_536, 200_000])
-        return [binary(self.data[at : at + step]) for at in range(0, len(self.data), step)]
+        return [binary(self.data[at : at + step]) for at in range(offset, len(self.data), step)]
 
 
 def drawn(chance: random.Random, number: int) -> File:
@@ -54,7 +57,7 @@ def drawn(chance: random.Random, number: int) -> File:
 def said(chance: random.Random, files: list[File]) -> list[bytes]:
     """One request and what belongs to it: whole, begun again, cut short, resumed, or refused."""
     file = chance.choice(files)
-    pieces, end = file.pieces(chance), text(type="end")
+    pieces, end = file.rest(0, chance), text(type="end")
     return chance.choice([
         [file.create, *pieces, end],
         [file.create, *pieces, end],
@@ -114,7 +117,7 @@ class Anybody:
             case "close":
                 await one.send(frame(Opcode.CLOSE, close_payload(1000)))
             case "close in a message":
-                await one.send(frame(Opcode.BINARY, b"x", fin=False) + frame(Opcode.CLOSE, close_payload(1000)))
+                await one.send(frame(Opcode.BINARY, fin=False) + frame(Opcode.CLOSE, close_payload(1000)))
             case "half-close":
                 one.half_close()
             case "drop":
@@ -138,6 +141,57 @@ class Anybody:
         self._answers += fields["type"] in ("stored", "error")
 
 
+class Resumer:
+    """Goes on with what others have begun, on a socket of its own or on one of many, and believes the service alone."""
+
+    def __init__(self, chance: random.Random, files: list[File], service: RunningService) -> None:
+        self._chance = chance
+        self._files = files
+        self._service = service
+        self.receipts: dict[str, str] = {}
+
+    async def live(self) -> None:
+        """Ten times, whatever becomes of each."""
+        for _ in range(10):
+            file = self._chance.choice(self._files)
+            one = await UploadSocket.connect(self._service.port)
+            with contextlib.suppress(Refusal, ConnectionError, asyncio.IncompleteReadError):
+                if self._chance.random() < 0.5:
+                    await one.upgrade(f"/upload/{file.token}")
+                else:
+                    await one.upgrade("/upload")
+                    await one.json(type="resume", token=file.token)
+                await self._go_on(one, file)
+            await one.dispose()
+
+    async def _go_on(self, one: UploadSocket, file: File) -> None:
+        said = await one.said(PATIENCE)
+        if said["type"] == "ready":
+            offset = said["offset"]
+            assert said["sha256"] in (None, digest(file.data[:offset])), "bytes that nobody has sent there"
+            for data in file.rest(offset, self._chance):
+                await one.send(data)
+            await one.json(type="end")
+        while said["type"] in ("ready", "ack"):
+            said = await one.said(PATIENCE)
+        assert said.get("code") in (None, "superseded", "cancelled", "unknown_upload"), said
+        if said["type"] == "stored":
+            self.receipts[file.token] = said["sha256"]
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call takes up to 5 ms, so that more happens meanwhile."""
+    call, chance = Disk.call, random.Random(0)
+
+    def slowly(disk: Disk, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        time.sleep(chance.random() * 0.005)
+        return call(disk, function, *arguments, **options)
+
+    monkeypatch.setattr(Disk, "call", slowly)
+
+
+@pytest.mark.usefixtures("slow_disk")
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_sockets_of_many_do(jackfield_server: JackfieldServer, seed: int) -> None:
     """Every receipt is that of what was sent under its token, and when all have left nothing is held: no memory, no
@@ -146,7 +200,10 @@ async def test_whatever_sockets_of_many_do(jackfield_server: JackfieldServer, se
     before = len(asyncio.all_tasks())
     chance = random.Random(seed)
     files = [drawn(chance, number) for number in range(6)]
-    clients = [Anybody(random.Random(f"{seed}.{number}"), files, service) for number in range(12)]
+    clients = [
+        kind(random.Random(f"{seed}.{number}"), files, service)
+        for number, kind in enumerate([Anybody, Anybody, Resumer] * 6)
+    ]
     async with asyncio.TaskGroup() as tasks:
         for client in clients:
             tasks.create_task(client.live())
