@@ -12,6 +12,8 @@ from jackfield.handlers.upload.sockets.many import ManySocket
 from jackfield.handlers.upload.sockets.session import Session
 from jackfield.handlers.upload.store.small import Grouping
 from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.handlers.upload.wire.messages import End
+from jackfield.handlers.upload.wire.one import Finish
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.manyfiles import answers, binary, file, text
 from tests.support.outsider import UploadSocket, content, digest
@@ -58,9 +60,9 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     fill = Session.fill
 
-    async def noticed(self: Session, data: bytes) -> None:
+    async def noticed(self: Session, data: bytes, end: End) -> Finish:
         found.append(data)
-        await fill(self, data)
+        return await fill(self, data, end)
 
     monkeypatch.setattr(Session, "fill", noticed)
     return found

@@ -132,7 +132,7 @@ class Conversation:
                 return Input.RESTART
             case Left(code, clean) if not (self._promise.plain and clean and code in (NORMAL, NO_CODE)):
                 return Input.LEFT  # completion is said, not guessed: only a plain upload's clean Close is an end
-            case End() | Left():
+            case _:  # `end`, or such a Close
                 return Input.END if self._promise.size in (None, self.offset) else Input.EARLY_END
 
     @property
@@ -155,7 +155,7 @@ class Conversation:
             case Action.RESET:
                 self.offset = 0
                 return (Reset(),)
-            case Action.SUSPEND:
+            case _:
                 return (Suspend(),)
 
     def _write(self, event: Event) -> Effects:
