@@ -25,13 +25,15 @@ def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-def test_systemd_has_nothing_to_remark_in_the_unit(tmp_path: Path) -> None:
+def test_systemd_has_nothing_to_remark_in_unit_and_socket(tmp_path: Path) -> None:
     """Every setting in it is known, once its program and its user are there."""
     text = (DEPLOY / "jackfield.service").read_text(encoding="utf-8")
     text = re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text)
     unit = tmp_path / "jackfield.service"
     unit.write_text(re.sub(r"(User|Group)=\w+", r"\1=root", text), encoding="utf-8")
-    answer = run(str(ANALYZE), "verify", unit)
+    activation = tmp_path / "jackfield.socket"
+    activation.write_bytes((DEPLOY / "jackfield.socket").read_bytes())
+    answer = run(str(ANALYZE), "verify", unit, activation)
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
