@@ -5,24 +5,22 @@ made safe the next ones come in, so that their syncs are shared.
 """
 
 import asyncio
-from functools import partial
 from typing import Final
 
-from jackfield.app.errors import ABNORMAL, DRAINING, INTERNAL, TIMED_OUT
+from jackfield.app.errors import ABNORMAL, DRAINING, TIMED_OUT
 from jackfield.app.handler import CALLER, Batch, Close, Connection, Disconnected, Failure
-from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.answers import Answers
 from jackfield.handlers.upload.sockets.lookahead import CompleteFile, Incoming
 from jackfield.handlers.upload.sockets.one import GRACE, LAST_TURN
-from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.sockets.outcomes import Outcomes
 from jackfield.handlers.upload.store.contract import Kept
 from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.many import Forward, ManyConversation, Open, Slot
-from jackfield.handlers.upload.wire.messages import Creation, End, Receipt, Restart, Resume, check_token
+from jackfield.handlers.upload.wire.messages import Creation, End, Restart, Resume, check_token
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Reset
 from jackfield.handlers.upload.wire.words import IDLE, UNKNOWN_UPLOAD
 
@@ -38,13 +36,10 @@ class ManySocket:
         self._connection = connection
         self._uploads = uploads
         self._options = options
-        self._results = results
         self._incoming = Incoming(connection, options)
         self._conversation = ManyConversation()
         self._answers = Answers(connection, self._conversation)
-        self._sessions: dict[Slot, Session] = {}  # of slots that are not done
-        self._finishing: set[asyncio.Task[Receipt]] = set()
-        self._releases: set[asyncio.Task[tuple[int, int] | None]] = set()
+        self._outcomes = Outcomes(connection, options, results, self._incoming, self._conversation, self._answers)
 
     async def run(self) -> None:
         """Until the client leaves or breaks the rules; then what has come is kept, what was ended is finished."""
@@ -58,14 +53,16 @@ class ManySocket:
             raise
         finally:
             try:
-                await self._leave()
+                await self._outcomes.settle()
+                self._incoming.drop()
+                await self._answers.all_sent()
             finally:
                 self._answers.stop()
 
     # -- one turn
 
     async def _step(self) -> None:
-        self._end_superseded()
+        self._outcomes.end_superseded()
         await self._back_pressure()
         busy = self._conversation.unfinished_before_current
         try:
@@ -146,22 +143,22 @@ class ManySocket:
 
     async def _forward(self, slot: Slot, event: Bytes | End | Restart, batch: Batch | None = None) -> None:
         """Give it to the upload of the slot, and do what that wants."""
-        session = self._sessions[slot]
+        session = self._outcomes.sessions[slot]
         try:
             effect = await session.receive(event, batch)
         except Failure as failure:
-            self._fail(slot, failure)
+            self._outcomes.fail(slot, failure)
             return
         if isinstance(effect, Reset):
             self._ready(slot)
         elif isinstance(effect, Finish) and self._conversation.ended(slot):
-            self._finish(slot, effect.sha256)
+            self._outcomes.finish(slot, effect.sha256)
 
     async def _open(self, effect: Open) -> None:
         """Get the upload, hold it, say `ready`; or say what was wrong with it."""
         slot, request = effect.slot, effect.request
         if effect.left is not None:
-            self._detach(*effect.left)
+            self._outcomes.detach(*effect.left)
         file = self._incoming.take_complete_file(request.promise) if isinstance(request, Creation) else None
         try:
             if isinstance(request, Resume):
@@ -171,7 +168,7 @@ class ManySocket:
             else:
                 await self._hold(slot, await self._create(slot, request), anew=True)
         except Failure as failure:
-            self._fail(slot, failure)
+            self._outcomes.fail(slot, failure)
         finally:
             if file is not None:
                 file.release()
@@ -189,28 +186,21 @@ class ManySocket:
     async def _hold(self, slot: Slot, found: OpenUpload | Kept, *, anew: bool = False) -> None:
         """Take it over and say `ready`, `anew` without the bytes it has; or, where it is stored, its receipt."""
         if isinstance(found, Kept):
-            self._stored(slot, found.receipt)
+            self._outcomes.stored(slot, found.receipt)
             return
-        session = self._begin(slot, found)
+        session = self._outcomes.begin(slot, found)
         await session.hold()
         if found.receipt is not None:
-            self._stored(slot, found.receipt)
+            self._outcomes.stored(slot, found.receipt)
             return
         if anew and found.part.offset:
             await session.receive(Restart())
         self._ready(slot)
 
-    def _begin(self, slot: Slot, upload: OpenUpload) -> Session:
-        session = self._sessions[slot] = Session(
-            upload, self._options, self._results, partial(self._interrupted, slot), partial(self._answers.moved, slot),
-            self._connection,
-        )  # fmt: skip
-        return session
-
     def _ready(self, slot: Slot) -> None:
         if slot.done:
             return  # it was taken over, or cancelled, meanwhile
-        session = self._sessions[slot]
+        session = self._outcomes.sessions[slot]
         part = session.upload.part
         if part.offset:
             self._connection.stream.align(part.offset)
@@ -230,7 +220,7 @@ class ManySocket:
 
     async def _fill(self, slot: Slot, upload: OpenUpload, file: CompleteFile) -> None:
         assert slot.token is not None
-        session = self._begin(slot, upload)
+        session = self._outcomes.begin(slot, upload)
         ready, size = session.greeting(slot.token), file.size
         finish = await session.fill(file.read(), file.end)
         if not self._conversation.ready(slot, ready):
@@ -239,76 +229,6 @@ class ManySocket:
         for event in (Bytes(size), file.end):
             self._conversation.receive(event)
         self._conversation.ended(slot)
-        self._finish(slot, finish.sha256)
+        self._outcomes.finish(slot, finish.sha256)
         if self._conversation.unanswered % _IN_A_ROW == 0:
             await asyncio.sleep(0)
-
-    # -- what becomes of a slot
-
-    def _finish(self, slot: Slot, sha256: str | None) -> None:
-        finishing = self._sessions[slot].finish(sha256)
-        self._finishing.add(finishing)
-        finishing.add_done_callback(lambda task: self._concluded(slot, task))
-
-    def _concluded(self, slot: Slot, finishing: "asyncio.Task[Receipt]") -> None:
-        self._finishing.discard(finishing)
-        try:
-            receipt = finishing.result()
-        except Failure as failure:
-            if failure.kind is INTERNAL:
-                self._connection.interrupt(failure)
-                self._release(slot, failure)
-            else:
-                self._fail(slot, failure)
-        else:
-            self._stored(slot, receipt)
-        self._answers.changed()
-
-    def _interrupted(self, slot: Slot, failure: Failure) -> None:
-        """It is ended from outside: by a newer socket, a cancellation, the disk."""
-        if self._conversation.interrupted(slot, failure, more=self._incoming.waiting):
-            self._detach(slot, failure)
-        elif slot.failure is not None:
-            asyncio.get_running_loop().call_later(LAST_TURN, self._fail, slot, failure)
-
-    def _end_superseded(self) -> None:
-        slot = self._conversation.current
-        if slot is not None and slot.failure is not None and not self._incoming.waiting:
-            self._fail(slot, slot.failure)
-
-    def _stored(self, slot: Slot, receipt: Receipt) -> None:
-        if self._conversation.stored(slot, receipt):
-            self._answers.done(slot)
-            session = self._sessions.pop(slot, None)
-            if session is not None:
-                session.stored()
-
-    def _fail(self, slot: Slot, failure: Failure) -> None:
-        """It failed, for itself alone: the socket goes on with the next request."""
-        if self._conversation.failed(slot, failure):
-            self._detach(slot, failure)
-
-    def _detach(self, slot: Slot, failure: Failure | None) -> None:
-        self._answers.done(slot)
-        self._release(slot, failure)
-
-    def _release(self, slot: Slot, failure: Failure | None) -> None:
-        session = self._sessions.pop(slot, None)
-        if session is not None:
-            release = tasks.begin("upload.release", session.release(failure))
-            self._releases.add(release)
-            release.add_done_callback(self._releases.discard)
-
-    async def _leave(self) -> None:
-        """The socket is over: what was ended is finished, what was not is kept, and what can be said is said.
-
-        A finish goes on by itself: it is waited for as long as its receipt can be said.
-        """
-        while self._finishing and not self._answers.over:
-            await self._answers.progress()
-        if self._conversation.current is not None:
-            self._release(self._conversation.current, None)
-        while self._releases:
-            await asyncio.wait(self._releases)
-        self._incoming.drop()
-        await self._answers.all_sent()
