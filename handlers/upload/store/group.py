@@ -109,7 +109,7 @@ class Group:
         return [file for file in self._files if isinstance(file.result, Receipt)]
 
     def _together(self, step: Callable[[], None]) -> None:
-        """A step for the whole group: if it fails, every file has failed, and each name is taken back."""
+        """A step for the whole group: if it fails, every file has failed, and each name is unlinked."""
         files = self._alive()
         if not files:
             return
