@@ -18,6 +18,7 @@ from jackfield.app.errors import CannotStart
 from jackfield.app.listening import listen, listen_for_admin
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.notify import Notifier
+from jackfield.app.runner import Runner
 from jackfield.app.service import DISPATCHER, RELOADED, create_admin_app, create_app, reload
 from jackfield.app.tasks import periodically, supervised
 from jackfield.app.tls import Certificate
@@ -76,8 +77,8 @@ async def _listening(app: web.Application, settings: Settings) -> AsyncIterator[
                 await admin.cleanup()
 
 
-def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    return web.AppRunner(
+def _runner(app: web.Application, settings: Settings) -> Runner:
+    return Runner(
         app, handle_signals=False, access_log_class=logs.AccessLogger,
         shutdown_timeout=settings.server.shutdown_timeout * 0.05, keepalive_timeout=75,
     )  # fmt: skip

@@ -107,10 +107,11 @@ def _settings(
 async def _start(settings: "Settings") -> RunningService:
     from aiohttp import ClientSession, web
 
+    from jackfield.app.runner import Runner
     from jackfield.app.service import create_app
 
     shutdown = settings.server.shutdown_timeout * 0.05  # the rest is for the sockets, as in `jackfield.app.service.run`
-    runner = web.AppRunner(create_app(settings), handle_signals=False, shutdown_timeout=shutdown)
+    runner = Runner(create_app(settings), handle_signals=False, shutdown_timeout=shutdown)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return RunningService(runner, ClientSession())

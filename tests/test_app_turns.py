@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from jackfield.app.errors import Close
 from jackfield.app.handler import Buffers
+from jackfield.app.runner import READ_AHEAD
 from jackfield.app.service import DISPATCHER
 from jackfield.app.socket.messages import Messages
 from jackfield.app.socket.receiver import MAX_EMPTY, MAX_PONGS, Receiver
@@ -209,3 +210,42 @@ async def test_a_bad_neighbour_has_its_turn_and_no_more(
         assert await bytes_in_a_turn(service, 1000) <= 2 * MOST
         await other.text("and I?")
         assert await other.next() == "and I?"
+
+
+async def body_in_a_turn(service: RunningService, turns: int) -> int:
+    """The most bytes of a body that were parsed in one turn of the loop, which is the service's too."""
+    most, before = 0, 0
+    for _ in range(turns):
+        await asyncio.sleep(0)
+        now = body_received(service)
+        most, before = max(most, now - before), now
+    return most
+
+
+def body_received(service: RunningService) -> int:
+    """How many bytes of bodies the requests that are being answered have brought."""
+    server = service._runner.server
+    assert server is not None
+    requests = [connection._current_request for connection in server.connections]
+    return sum(request.content.total_bytes for request in requests if request is not None)
+
+
+async def test_a_body_in_tiny_chunks_has_its_turn_and_no_more(jackfield_server: JackfieldServer) -> None:
+    """Of a body in chunks of one byte one turn of the loop takes no more than is read ahead."""
+    service = await jackfield_server(sections("echo"))
+    async with asyncio.timeout(30), connection(service) as writer:
+        writer.write(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"1\r\nx\r\n" * 300_000)
+        assert 0 < await body_in_a_turn(service, 2000) <= 2 * READ_AHEAD // 16
+
+
+@asynccontextmanager
+async def connection(service: RunningService) -> AsyncIterator[asyncio.StreamWriter]:
+    """To the service, for bytes of any kind."""
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    try:
+        yield writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
