@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jackfield.app.errors import DRAINING
+from jackfield.app.errors import DRAINING, CannotStart
 from jackfield.handlers.upload.store.directory import DirectoryStore
 from jackfield.handlers.upload.store.strand import Pool, Strand, Threads
 from jackfield.handlers.upload.wire.messages import Promise
@@ -90,3 +90,48 @@ async def test_only_what_runs_goes_on() -> None:
         refusal = future.exception(timeout=0)
         assert isinstance(refusal, OSError)
         assert refusal.errno == errno.ECANCELED
+
+
+@pytest.mark.parametrize("given", [0, 1, 3, 10])
+async def test_a_store_does_not_open_without_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int
+) -> None:
+    """Where the system gives no more threads the store says so before it has locked anything; none is left behind."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == given:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited)
+        with pytest.raises(CannotStart, match="threads"):
+            await store(tmp_path).open()
+    for thread in started:
+        await asyncio.to_thread(thread.join)
+    again = store(tmp_path)
+    await again.open()
+    await again.close()
+
+
+async def test_an_open_store_starts_no_more_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is reached later costs no upload anything."""
+    opened = store(tmp_path)
+    await opened.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        parts = await asyncio.gather(
+            *(opened.create(f"{number:064x}", Promise(f"{number}.bin")) for number in range(40))
+        )
+    for part in parts:
+        await part.attach()
+        await part.write([memoryview(b"x")], 1)
+        assert (await part.publish([])).size == 1
+        await part.detach()
+    await opened.close()
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -66,6 +66,7 @@ class DirectoryStore:
 
     async def open(self) -> list[Found]:
         """See the contract."""
+        self._threads.start()
         await self._threads.run(self._staging.open)
         try:
             found = await self._threads.run(Recovery(self._publisher).run)

@@ -4,12 +4,15 @@ import asyncio
 import errno
 import functools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
+
+from jackfield.app.errors import CannotStart
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -26,6 +29,20 @@ class Pool(ThreadPoolExecutor):
     def __init__(self, workers: int, name: str) -> None:
         super().__init__(workers, thread_name_prefix=name)
         self._stopped = False
+
+    def start(self) -> None:
+        """Start all threads now: where one cannot be had later, its job is queued though it seems refused.
+
+        Raises RuntimeError where the system gives no more threads; the pool is stopped then.
+        """
+        all_there = threading.Barrier(self._max_workers)
+        try:
+            for _ in range(self._max_workers):
+                super().submit(all_there.wait)
+        except RuntimeError:
+            all_there.abort()
+            self.stop()
+            raise
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> "Future[Any]":
         """See `Executor`."""
@@ -111,6 +128,16 @@ class Threads:
         """Call it in a worker. Raises OSError ECANCELED once the threads are closed."""
         call = functools.partial(function, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self.workers, call)
+
+    def start(self) -> None:
+        """Start all threads. Raises CannotStart where the system gives no more."""
+        try:
+            for pool in (self.writers, self.digesters, self.workers):
+                pool.start()
+        except RuntimeError as error:
+            for pool in (self.writers, self.digesters, self.workers):
+                pool.stop()
+            raise CannotStart(f"The threads of the store cannot be started: {error}") from error
 
     async def close(self) -> None:
         """Begin nothing more, and wait for what runs; it goes on also where this is cancelled."""
