@@ -25,7 +25,7 @@ Kind = type[Scene]
 SCENES = [
     Scene,
     scenes.Sending,
-    scenes.Storing,
+    pytest.param(scenes.Storing, marks=pytest.mark.torture),  # its steps are some of those of the next one
     scenes.StoringLarge,
     pytest.param(scenes.Renaming, marks=pytest.mark.torture),
     pytest.param(scenes.Replacing, marks=pytest.mark.torture),
