@@ -6,8 +6,8 @@
             await ws.send_str("hello")
             assert await ws.receive_str(timeout=5) == "hello"
 
-The service runs in the test's own loop, on a free port of the loopback interface, and on aiohttp's
-`AppRunner`, as `jackfield serve` does. `aiohttp_client(create_app(settings))` of pytest-aiohttp works
+The service runs in the test's own loop, on a free port of the loopback interface, and on the
+runner that `jackfield serve` uses. `aiohttp_client(create_app(settings))` of pytest-aiohttp works
 too, but aiohttp's test server cancels a handler whose link is lost, which the real one never does: a
 test of what happens then means more here.
 """
