@@ -13,6 +13,7 @@ from tests.support.browser import ELSEWHERE, chromium
 from tests.support.outsider import Outsider
 from tests.support.scripted import Scripted, scripted
 from tests.support.service import Service, pingpong, running_service, upload
+from tests.support.uploader import Uploader
 
 HANDLERS = {
     "endless": pingpong("/endless", rounds=0, interval=0.01),
@@ -74,6 +75,14 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """What the Python client sends with."""
     async with aiohttp.ClientSession() as found:
         yield found
+
+
+@pytest.fixture
+async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
+    """The command, with a state of its own."""
+    found = Uploader(tmp_path)
+    yield found
+    await found.dispose()
 
 
 @pytest.fixture

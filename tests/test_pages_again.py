@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.support.browser import CHROMIUM, ELSEWHERE, page_of
 from tests.support.relay import relay_to
@@ -27,11 +27,6 @@ from tests.support.uploadpage import (
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
 MISSING = "status of 404"  # what the browser writes when it asks for a file that is not there yet
-
-
-def count_stored(page: Page) -> int:
-    """How many files the newest batch says are stored."""
-    return int(batch(page).locator(".words").inner_text().split()[0].replace(",", ""))
 
 
 def test_a_folder_chosen_again_after_a_reload_is_completed(browser: Browser, service: Service, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import pty
 import re
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,6 @@ from tests.support.service import Service
 from tests.support.uploader import Done, Uploader
 
 EMPTY = hashlib.sha256(b"").hexdigest()
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
 
 
 def write(folder: Path, name: str = "", data: bytes = b"some bytes") -> Path:
@@ -297,18 +288,7 @@ async def test_missing_file(service: Service, uploader: Uploader, tmp_path: Path
 async def test_bars_on_a_terminal(service: Service, uploader: Uploader, tmp_path: Path) -> None:
     """On a terminal there is a bar; standard output has the result and nothing else."""
     file = write(tmp_path, data=content(3_000_000))
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "wb") as terminal:
-        process = await uploader.start(file, service.url, stderr=terminal)
-    done = await uploader.end(process)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that nobody holds the other end
-        pass
-    finally:
-        os.close(ours)
+    done, shown = await uploader.run_on_terminal(file, service.url)
     assert done.lines == [f"{digest(file.read_bytes())}  {file.name}"]
     assert re.search(rb"\d+%", shown)
     assert b"\r" in shown

@@ -1,32 +1,17 @@
 """The exit statuses of `jackfield upload` for all that a service may answer, or not answer."""
 
 import socket
-from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from jackfield.app import cli
-from tests.support.outsider import content, fresh_name
+from tests.support.outsider import fresh_name
 from tests.support.scripted import Conversation, Scripted, problem
 from tests.support.uploader import Uploader
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "data.bin"
-    file.write_bytes(content(3 * MIB + 12345))
-    return file
 
 
 @pytest.mark.parametrize(

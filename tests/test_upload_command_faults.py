@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,6 @@ from tests.support.service import Service, running_service
 from tests.support.uploader import Uploader
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "data.bin"
-    file.write_bytes(content(3 * MIB + 12345))
-    return file
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,6 @@ from tests.support.service import Service, running_service
 from tests.support.uploader import Done, Uploader
 
 FILES = 2000
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
 
 
 @pytest.fixture

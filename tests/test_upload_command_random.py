@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ SIGNALS = {"interrupt": signal.SIGINT, "end": signal.SIGTERM, "murder": signal.S
 
 BEFORE_IT_BEGAN = (130, -signal.SIGINT, -signal.SIGTERM)
 """Exit statuses of a command that had not got as far as to hear the signal in its own way."""
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
 
 
 class Trial:

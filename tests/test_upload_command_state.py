@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.support.service import Service
 from tests.support.uploader import Uploader
 
 LARGE = 3_000_000  # bytes
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
 
 
 @pytest.fixture

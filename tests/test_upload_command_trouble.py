@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import unicodedata
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,6 @@ from tests.support.outsider import content, digest, fresh_name
 from tests.support.scripted import Conversation, Scripted, problem
 from tests.support.service import COMMAND, Service
 from tests.support.uploader import Uploader
-
-
-@pytest.fixture
-async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
-    found = Uploader(tmp_path)
-    yield found
-    await found.dispose()
 
 
 @pytest.fixture
@@ -95,18 +86,7 @@ async def test_a_name_that_is_not_utf8(service: Service, uploader: Uploader, fol
 async def test_nothing_on_a_terminal_is_raw(service: Service, uploader: Uploader, folder: Path, odd: str) -> None:
     """What a terminal obeys, or does not show, is printed as an escape: in errors, in bars, in receipts."""
     (folder / f"x{odd}").write_bytes(b"x")
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "wb") as terminal:
-        process = await uploader.start("-r", "-j", "1", folder, "--", service.url, stderr=terminal)
-        done = await uploader.end(process)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that nobody holds the other end
-        pass
-    finally:
-        os.close(ours)
+    done, shown = await uploader.run_on_terminal("-r", "-j", "1", folder, "--", service.url)
     printed = shown.decode()
     assert odd not in printed
     assert done.status == (0 if odd == "\u200b" else 1)

@@ -12,7 +12,6 @@ import pytest
 import jackfield.app.socket.closing
 import jackfield.app.socket.sending
 import jackfield.handlers.upload.sockets.answers as answers_module
-from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
 from jackfield.handlers.upload.store.group import Group
@@ -21,6 +20,7 @@ from tests.support.manyfiles import answers, begin, binary, file, resume, send_f
 from tests.support.outsider import UploadSocket, content, eventually
 from tests.support.rawsocket import Closed
 from tests.support.service import upload
+from tests.support.squeeze import squeeze
 
 pytestmark = pytest.mark.usefixtures("brief_goodbyes")
 
@@ -149,13 +149,7 @@ def _is(question: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel takes little for a client that does not read, and what is sent for good may wait a moment only."""
-    serve = Upload.serve
-
-    async def squeezed(self: Upload, connection: Connection) -> None:
-        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        await serve(self, connection)
-
-    monkeypatch.setattr(Upload, "serve", squeezed)
+    squeeze(monkeypatch)
     monkeypatch.setattr(jackfield.app.socket.sending, "SEND_LIMIT", 0.2)
     monkeypatch.setattr(answers_module, "STALLED", 0.2)
 

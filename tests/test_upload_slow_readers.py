@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,6 @@ import pytest
 import jackfield.app.socket.closing
 import jackfield.handlers.upload.sockets.answers as answers_module
 import jackfield.handlers.upload.sockets.many as many_module
-from jackfield.app.handler import Connection
 from jackfield.app.service import DISPATCHER
 from jackfield.handlers.upload.handler import Upload
 from jackfield.handlers.upload.sockets.many import MAX_UNANSWERED
@@ -25,6 +23,7 @@ from tests.support.manyfiles import binary, file, text
 from tests.support.outsider import UploadSocket, content, digest, eventually
 from tests.support.rawsocket import Closed
 from tests.support.service import upload
+from tests.support.squeeze import squeeze
 
 KIB, MIB = 2**10, 2**20
 ANSWERS = 64 * KIB  # that may wait in these tests: a sixteenth of the real limit, and of the time to reach it
@@ -37,13 +36,7 @@ Pour = Callable[[RunningService, bytes, bytes], Awaitable[UploadSocket]]
 @pytest.fixture(autouse=True)
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few answers may wait, the kernel takes little of them, and nobody waits long for a peer that is gone."""
-    serve = Upload.serve
-
-    async def squeezed(self: Upload, connection: Connection) -> None:
-        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        await serve(self, connection)
-
-    monkeypatch.setattr(Upload, "serve", squeezed)
+    squeeze(monkeypatch)
     monkeypatch.setattr(answers_module, "HIGH_WATER", ANSWERS)
     monkeypatch.setattr(answers_module, "LOW_WATER", ANSWERS // 2)
     monkeypatch.setattr(answers_module, "STALLED", 0.2)

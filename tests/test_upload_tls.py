@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificate import certificate
 from tests.support.service import running_service
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
@@ -18,11 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The URL of a service that speaks https, and the certificate to trust."""
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
+    certificate(folder)
     tls = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
     with running_service(folder, server={"tls": tls}, pingpong={"interval": "10ms", "rounds": 2}) as service:
         yield service.url, folder / "cert.pem"

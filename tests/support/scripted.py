@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from jackfield.handlers.upload.client import Receipt
+from tests.support.loopback import serving
 
 TOKEN = "t0k3n" * 5
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -218,16 +219,9 @@ async def honest(conversation: Conversation) -> None:
 async def scripted() -> AsyncIterator[Scripted]:
     """A scripted server on a free port of the loopback interface."""
     server = Scripted()
-    runner = web.AppRunner(server.application(), shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.port = runner.addresses[0][1]
+    async with serving(server.application()) as server.port:
         server.url = f"http://127.0.0.1:{server.port}"
         yield server
-    finally:
-        await runner.cleanup()
 
 
 async def for_ever() -> None:

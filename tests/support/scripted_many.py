@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from tests.support.loopback import serving
+
 
 class ManyServer:
     """Stores each token once; `stored` has what was asked for, with the bytes, in the order of storing."""
@@ -120,11 +122,6 @@ class _Serving:
 async def many_server() -> AsyncIterator[ManyServer]:
     """One on a free port of the loopback interface."""
     server = ManyServer()
-    runner = web.AppRunner(server.application(), shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(server.application()) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        await runner.cleanup()

@@ -1,7 +1,9 @@
 """`jackfield upload` as a shell runs it: a process, its standard streams, its exit status."""
 
 import asyncio
+import contextlib
 import os
+import pty
 import signal
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass
@@ -54,6 +56,17 @@ class Uploader:
     async def run(self, *words: str | Path, stdin: bytes = b"") -> Done:
         """Run it to its end."""
         return await self.end(await self.start(*words), stdin)
+
+    async def run_on_terminal(self, *words: str | Path) -> tuple[Done, bytes]:
+        """Run it to its end with a terminal for standard error, and what that showed."""
+        ours, theirs = pty.openpty()
+        with os.fdopen(theirs, "wb") as terminal:
+            done = await self.end(await self.start(*words, stderr=terminal))
+        shown = b""
+        with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+            while chunk := terminal.read(65536):  # Linux raises EIO where nobody holds the other end
+                shown += chunk
+        return done, shown
 
     async def end(self, process: Process, stdin: bytes = b"") -> Done:
         """Wait for its end, feeding it what is left of its input."""
