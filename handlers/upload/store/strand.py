@@ -33,7 +33,7 @@ class Pool(ThreadPoolExecutor):
     def start(self) -> None:
         """Start all threads now: where one cannot be had later, its job is queued though it seems refused.
 
-        Raises RuntimeError where the system gives no more threads; the pool is stopped then.
+        Raises RuntimeError where the system gives no more threads; the pool is to be stopped then.
         """
         all_there = threading.Barrier(self._max_workers)
         try:
@@ -41,7 +41,6 @@ class Pool(ThreadPoolExecutor):
                 super().submit(all_there.wait)
         except RuntimeError:
             all_there.abort()
-            self.stop()
             raise
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> "Future[Any]":
@@ -132,16 +131,23 @@ class Threads:
     def start(self) -> None:
         """Start all threads. Raises CannotStart where the system gives no more."""
         try:
-            for pool in (self.writers, self.digesters, self.workers):
+            for pool in self._pools:
                 pool.start()
         except RuntimeError as error:
-            for pool in (self.writers, self.digesters, self.workers):
-                pool.stop()
+            self.stop()
             raise CannotStart(f"The threads of the store cannot be started: {error}") from error
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        for pool in self._pools:
+            pool.stop()
+
+    @property
+    def _pools(self) -> tuple[Pool, Pool, Pool]:
+        return self.writers, self.digesters, self.workers
 
     async def close(self) -> None:
         """Begin nothing more, and wait for what runs; it goes on also where this is cancelled."""
-        for pool in (self.writers, self.digesters, self.workers):
-            pool.stop()
-        for pool in (self.writers, self.digesters, self.workers):
+        self.stop()
+        for pool in self._pools:
             await asyncio.to_thread(pool.shutdown)
