@@ -17,6 +17,8 @@ from jackfield.handlers.upload.uploads.accounts import DAY, Daily
 from jackfield.handlers.upload.uploads.pace import PERIOD, Pace
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.inprocess import Clock
+from tests.support.manyfiles import answers, file
+from tests.support.outsider import UploadSocket
 from tests.support.service import upload
 
 KIB = 1024
@@ -204,6 +206,19 @@ async def test_a_token_has_limits_of_its_own(jackfield_server: JackfieldServer, 
     assert [(await create(service, by["open"]))[0] for _ in range(2)] == [201, 429]
     assert (await create(service, by["quota"], size=11 * KIB))[1]["code"] == "quota_exceeded"
     assert (await create(service, by["free"], size=11 * KIB))[0] == 201
+
+
+async def test_a_token_limits_a_small_file_that_came_at_once(jackfield_server: JackfieldServer, tmp_path: Path) -> None:
+    """`max_size` of a token holds on a socket of many too, where a file of no promised size is there with its end."""
+    limited = {"name": "a", "sha256": tokens.hash_secret("secret"), "max_size": "10KiB"}
+    tokens.write(tmp_path / "tokens.yaml", [Token.model_validate(limited)])
+    service = await jackfield_server({"upload": upload()}, auth={"tokens": str(tmp_path / "tokens.yaml")})
+    opened = await UploadSocket.connect(service.port)
+    await opened.upgrade("/upload", {"Authorization": "Bearer secret"})
+    await opened.send(file("large.bin", bytes(11 * KIB)) + file("small.bin", bytes(10 * KIB)))
+    refused, stored = await answers(opened, 2)
+    assert (refused["code"], stored["name"]) == ("too_large", "small.bin")
+    await opened.dispose()
 
 
 def test_a_day_is_kept_in_steps(clock: Clock) -> None:

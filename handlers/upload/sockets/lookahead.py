@@ -63,8 +63,8 @@ class Incoming:
 
     def take_complete_file(self, promise: Promise) -> CompleteFile | None:
         """The bytes of a small file and its end, where they stand next and can be had without waiting."""
-        allowed = min(self._options.max_size if promise.size is None else promise.size, SMALL)
-        if self._ahead or (promise.size is not None and promise.size > SMALL):
+        allowed = SMALL if promise.size is None else promise.size
+        if self._ahead or allowed > SMALL:
             return None
         stream = self._connection.stream
         item = stream.ready(1, allowed)

@@ -211,10 +211,10 @@ class ManySocket:
     async def _store(self, slot: Slot, creation: Creation, file: CompleteFile) -> None:
         """The fast path for a small file that has arrived completely; the answers are the same as on the other path."""
         upload = await self._create(slot, creation)
-        if isinstance(upload, OpenUpload) and upload.creations == 1:  # just now, so no other session holds it
-            await self._fill(slot, upload, file)
-            return
         if isinstance(upload, OpenUpload):
+            if upload.creations == 1 and file.size <= upload.max_size:  # made just now: no other session holds it
+                await self._fill(slot, upload, file)
+                return
             self._incoming.put_back(file)
         await self._hold(slot, upload, anew=True)
 

@@ -68,7 +68,7 @@ class Session:
 
     async def fill(self, data: bytes, end: End) -> Finish:
         """Give an upload that was created just now all the bytes that it may have, and its end. Raises Failure."""
-        self._conversation = Conversation(self.upload.promise, 0, self._options.max_size)
+        self._conversation = Conversation(self.upload.promise, 0, self.upload.max_size)
         *_, finish = (*self._conversation.receive(Bytes(len(data))), *self._conversation.receive(end))
         assert isinstance(finish, Finish), "more or fewer bytes than may come"
         await self.upload.fill(self, data)
