@@ -5,10 +5,9 @@ others it costs a share of two: that is what makes thousands of small files a ma
 """
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Protocol
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload import tasks
@@ -100,6 +99,23 @@ class OnDisk(Protocol):
         """Remove what is left of it on disk."""
 
 
+class _Lock(asyncio.Lock):
+    """A lock that is also held by a task which outlives the block that began it."""
+
+    task: asyncio.Task[None] | None = None
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for the lock, and for the task. No context manager of its own: it is taken four times a file."""
+        await super().acquire()
+        try:
+            if self.task is not None and not self.task.done():
+                await asyncio.wait([self.task])
+        except asyncio.CancelledError:
+            self.release()
+            raise
+        return True
+
+
 class SmallPart:
     """A part in memory, which becomes one on disk when it is large, left, or must be durable."""
 
@@ -114,8 +130,7 @@ class SmallPart:
         self._leftovers = False  # an attempt to write it to the disk may have left something there
         self._over = False
         self._attached = False
-        self._lock = asyncio.Lock()
-        self._moving: asyncio.Task[None] | None = None  # to the disk; it outlives whoever asked for it
+        self._lock = _Lock()  # its task is the move to the disk, which outlives whoever asked for it
 
     @property
     def offset(self) -> int:
@@ -129,7 +144,7 @@ class SmallPart:
 
     async def attach(self) -> str | None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             self._attached = True
             self._failstop.reset()
             if self._part is not None:
@@ -138,14 +153,14 @@ class SmallPart:
 
     async def detach(self) -> None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             self._attached = False
             if self._part is not None:
                 await self._part.detach()
 
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             with self._failstop.step():
                 if self._part is None and len(self._data) + size <= SMALL and self._grouping.spare >= size:
                     self._grouping.spare -= size
@@ -157,7 +172,7 @@ class SmallPart:
 
     async def sync(self) -> None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             if self._over:
                 return
             part = await self._on_disk()
@@ -165,7 +180,7 @@ class SmallPart:
 
     async def reset(self) -> None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             if self._part is not None:
                 await self._part.reset()
             else:
@@ -174,7 +189,7 @@ class SmallPart:
 
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             with self._failstop.step():
                 if self._part is not None:
                     return await self._part.publish(expected)
@@ -192,7 +207,7 @@ class SmallPart:
 
     async def remove(self) -> None:
         """See the contract."""
-        async with self._locked():
+        async with self._lock:
             self._over = True
             self._drop()
             if self._part is not None:
@@ -209,8 +224,8 @@ class SmallPart:
     async def _on_disk(self) -> Part:
         """The part on disk; made now if there is none, even if the caller is cancelled."""
         if self._part is None:
-            self._moving = tasks.begin("store.move", self._move())
-            await asyncio.shield(self._moving)
+            self._lock.task = tasks.begin("store.move", self._move())
+            await asyncio.shield(self._lock.task)
         assert self._part is not None
         return self._part
 
@@ -221,14 +236,6 @@ class SmallPart:
         self._drop()
         if self._attached:
             await self._part.attach()
-
-    @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        """Hold the lock, after a move to the disk that may be under way."""
-        async with self._lock:
-            if self._moving is not None and not self._moving.done():
-                await asyncio.wait([self._moving])
-            yield
 
     def _drop(self) -> None:
         self._grouping.spare += len(self._data)
