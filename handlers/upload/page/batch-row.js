@@ -16,7 +16,6 @@ const BUTTONS = {
   connecting: ["now", "stop"],
 };
 const AT_WORK = ["stop"];
-const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
 const MOST = 500; // failures told one by one
 
 const files = (count) => (count === 1 ? "1 file" : `${number(count)} files`);
@@ -61,12 +60,14 @@ export class BatchRow extends Card {
     return ["connecting", "sending", "waiting"].includes(this.#batch.state);
   }
 
+  /** Its state decides first: some of the rest is asked of each file. */
   offers(act) {
-    if (act === "again" && this.#batch.state !== "paused" && !this.#batch.repeatable) return false;
-    if (act === "repeat" && !this.#batch.already) return false;
-    if (act === "now" && this.#batch.state === "connecting") return Date.now() - this.#batch.since >= SLOW;
-    if (act === "save" && !this.#batch.counts.stored) return false;
-    return (BUTTONS[this.#batch.state] ?? AT_WORK).includes(act);
+    const { state, counts } = this.#batch;
+    if (!(BUTTONS[state] ?? AT_WORK).includes(act)) return false;
+    if (act === "again") return state === "paused" || this.#batch.repeatable;
+    if (act === "repeat") return this.#batch.already > 0;
+    if (act === "now") return state !== "connecting" || this.slow;
+    return act !== "save" || counts.stored > 0;
   }
 
   #bar() {
@@ -121,10 +122,10 @@ export class BatchRow extends Card {
   }
 
   #notes() {
-    const { renamed, already, resting } = this.#batch;
+    const { renamed, already } = this.#batch.resting ? this.#batch : {};
     const notes = [];
-    if (resting && already) notes.push(`${files(already)} had been stored already.`);
-    if (resting && renamed) notes.push(`${files(renamed)} stored under another name, because the name was taken.`);
+    if (already) notes.push(`${files(already)} had been stored already.`);
+    if (renamed) notes.push(`${files(renamed)} stored under another name, because the name was taken.`);
     this.part("notes").hidden = notes.length === 0;
     this.part("notes").textContent = notes.join(" ");
   }

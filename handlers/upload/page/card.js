@@ -2,6 +2,8 @@
 
 import { shown } from "../app/names.js";
 
+const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
+
 /** Many have the same buttons: to those who cannot see the panel, each says whose it is. */
 function label(button, words, { name }) {
   button.textContent = words;
@@ -16,7 +18,8 @@ export class Card {
 
   /**
    * @param {string} template the id of its template
-   * @param {{name: string, state: string, failure: import("./failure.js").Failure | null}} work what it shows
+   * @param {{name: string, state: string, since: number, failure: import("./failure.js").Failure | null}} work what it
+   *   shows
    * @param {Record<string, () => void>} actions what its buttons do, by their names
    */
   constructor(template, work, actions) {
@@ -59,6 +62,11 @@ export class Card {
   /** Whether its words change although nothing happens. */
   get ticking() {
     return false;
+  }
+
+  /** Whether it has been in its state for so long that a person may want to hurry it. */
+  get slow() {
+    return Date.now() - this.#work.since >= SLOW;
   }
 
   /** @param {string} act the name of a button @returns {boolean} whether there is a use for it now */

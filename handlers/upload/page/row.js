@@ -16,7 +16,6 @@ const BUTTONS = {
 };
 const AT_WORK = ["cancel"];
 const ASKED = { other_file: ["keep", "anew", "aside"], perhaps_other: ["trust", "keep", "anew", "aside"] };
-const SLOW = 2000; // milliseconds of connecting, after which a person may want to hurry it
 const HOPELESS = ["invalid_name", "too_large", "unreadable", "not_permitted"]; // to try again as it is fails again
 const SAID_ALREADY = ["lost", "superseded", "restarting", "unreadable", "digest_mismatch"]; // their detail says no more
 const TICKING = ["connecting", "sending", "waiting"]; // their words change although nothing happens
@@ -55,13 +54,13 @@ export class Row extends Card {
 
   /** What failed before the service knew of it can only be dismissed, what it knows of only be cancelled. */
   offers(act) {
-    const { state, url, failure, since } = this.#upload;
+    const { state, url, failure } = this.#upload;
     if (act === "copy") return true; // it stands in the receipt, and comes and goes with that
     if (state === "asking") return ASKED[failure.code].includes(act) && (act !== "aside" || this.#renamed);
     if (act === "again" && HOPELESS.includes(failure?.code)) return false;
     if (act === "rechoose" && failure?.code !== "unreadable") return false;
     if (act === "repeat" && !this.#upload.already) return false;
-    if (state === "connecting" && act === "now") return Date.now() - since >= SLOW;
+    if (state === "connecting" && act === "now") return this.slow;
     if (state === "failed" && act === (url ? "dismiss" : "cancel")) return false;
     return (BUTTONS[state] ?? AT_WORK).includes(act);
   }
