@@ -116,18 +116,17 @@ class Dispatcher:
         if not self._of_caller.take(caller):
             raise Failure(errors.TOO_MANY_OF_CALLER, f"{self._of_caller.limit} sockets of yours are open.")
         self._accepting += 1
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ended.add_done_callback(lambda _: self._of_caller.give(caller))
         try:
             admitted = await self._admit(request, handler)
             ws, connection = await self._accept(request, handler, admitted)
-            self._lives[connection] = asyncio.create_task(self._run(connection, handler, ended))
         except BaseException:
-            ended.cancel()
+            self._of_caller.give(caller)
             raise
         finally:
             self._accepting -= 1
             self._removed.set()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lives[connection] = asyncio.create_task(self._run(connection, handler, ended))
         if self.draining:
             connection.interrupt(draining())
         return ws, ended
@@ -185,39 +184,39 @@ class Dispatcher:
     # -- serve and finish
 
     async def _run(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
+        begun = asyncio.get_running_loop().time()
         self._metrics.connections.labels(handler.name).inc()
         try:
-            if not await supervised("socket", partial(self._serve_and_close, connection, handler)):
+            end = await self._serve(handler, connection)
+            # Not around all of it: what that takes would weigh on each open socket.
+            if not await supervised("socket", partial(self._close, connection, handler, end, begun)):
                 closing.abort(connection)  # a fault of ours in ending it
             if not ended.done():
                 ended.set_result(None)
         finally:
             ended.cancel()  # nothing, unless this task itself was cancelled
             del self._lives[connection]
+            self._of_caller.give(connection.request[CALLER].key)
             self._pinged.pop(connection, None)
             self._removed.set()
             self._metrics.connections.labels(handler.name).dec()
 
-    async def _serve_and_close(self, connection: Connection, handler: Handler) -> None:
-        begun = asyncio.get_running_loop().time()
-        self._opened(connection, handler)
+    async def _serve(self, handler: Handler, connection: Connection) -> Close | Disconnected:
+        """The handler's conversation, which may be cancelled once the socket has ended; and how to close it."""
         try:
-            await self._serve(handler, connection)
-        except (Exception, asyncio.CancelledError) as error:
-            end = self._end(error, connection)
-        else:
-            end = connection.source.left or Close(errors.NORMAL, "done")
-        await closing.finish(connection, end, self._last_words(handler, end))
-        self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
-
-    async def _serve(self, handler: Handler, connection: Connection) -> None:
-        """The handler's conversation, which may be cancelled once the socket has ended."""
-        connection.patience = 2 * self._heartbeat
-        connection.serve_in(None if handler.outlives else asyncio.current_task())
-        try:
+            self._opened(connection, handler)
+            connection.patience = 2 * self._heartbeat
+            connection.serve_in(None if handler.outlives else asyncio.current_task())
             await handler.serve(connection)
+        except (Exception, asyncio.CancelledError) as error:
+            return self._end(error, connection)
         finally:
             connection.serve_in(None)
+        return connection.source.left or Close(errors.NORMAL, "done")
+
+    async def _close(self, connection: Connection, handler: Handler, end: Close | Disconnected, begun: float) -> None:
+        await closing.finish(connection, end, self._last_words(handler, end))
+        self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
 
     def _opened(self, connection: Connection, handler: Handler) -> None:
         structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)

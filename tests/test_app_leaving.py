@@ -8,7 +8,7 @@ import pytest
 
 import jackfield.app.socket.interruption
 from jackfield.app.dispatcher import Dispatcher
-from jackfield.app.errors import Disconnected
+from jackfield.app.errors import Close, Disconnected
 from jackfield.app.handler import Handler
 from jackfield.app.service import DISPATCHER
 from jackfield.testing import JackfieldServer, RunningService
@@ -88,9 +88,9 @@ async def test_it_is_ended_when_its_client_left_before_it_began(
     """A Close frame that comes between the handshake and the beginning of `serve` is not overlooked."""
     serve = Dispatcher._serve
 
-    async def serve_late(self: Dispatcher, handler: Handler, connection: Connection) -> None:
+    async def serve_late(self: Dispatcher, handler: Handler, connection: Connection) -> Close | Disconnected:
         await eventually(lambda: asyncio.sleep(0, connection.source.end is not None))
-        await serve(self, handler, connection)
+        return await serve(self, handler, connection)
 
     monkeypatch.setattr(Dispatcher, "_serve", serve_late)
     service, ends = await start(jackfield_server, forever)
