@@ -80,6 +80,8 @@ class Dispatcher:
             response.headers.setdefault(hdrs.VARY, "Accept")
             return response
 
+        for counter in (self._metrics.received, self._metrics.sent):
+            counter.labels(handler.name)  # there from the beginning, at 0
         self._entries.add(enter)
         return enter
 
@@ -259,10 +261,11 @@ class Dispatcher:
 
     def _count_bytes(self, connection: Connection) -> None:
         """Those that have come and gone since it was asked last, so that a long upload is seen while it runs."""
-        name, received, sent = self._counted[connection]
-        self._metrics.received.labels(name).inc(connection.source.received - received)
-        self._metrics.sent.labels(name).inc(connection.sent - sent)
-        self._counted[connection] = name, connection.source.received, connection.sent
+        name, received, sent = before = self._counted[connection]
+        self._counted[connection] = now = name, connection.source.received, connection.sent
+        if now != before:  # most sockets are idle, and all are asked once a second
+            self._metrics.received.labels(name).inc(now[1] - received)
+            self._metrics.sent.labels(name).inc(now[2] - sent)
 
     # -- liveness: one task for all sockets
 
