@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -23,6 +23,7 @@ from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures, limit_requests, small_bodies
 from jackfield.app.probes import PAGES, Probes
 from jackfield.app.proxies import TrustedProxies
+from jackfield.app.reloading import Reloaded
 from jackfield.app.routes import Routes
 from jackfield.app.tasks import periodically, supervised
 
@@ -31,15 +32,6 @@ log = structlog.get_logger()
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
 RELOAD: Final = 20.0
 """Seconds from one look at the files that may change to the next."""
-
-
-class Reloaded(Protocol):
-    """A file that may change while the service runs."""
-
-    async def refresh(self, *, forced: bool = False) -> None:
-        """Read it again where it has changed, or in any case. A new one that is wrong changes nothing."""
-
-
 RELOADED: Final = web.AppKey("reloaded", list[Reloaded])
 METRICS: Final = web.AppKey("metrics", Metrics)
 PROBES: Final = web.AppKey("probes", Probes)

@@ -7,27 +7,23 @@ import structlog
 
 from jackfield.app.config.settings import TlsSettings
 from jackfield.app.errors import CannotStart
+from jackfield.app.reloading import Reloaded
 
 log = structlog.get_logger()
 
 
-class Certificate:
+class Certificate(Reloaded):
     """`context` is for listening. A new pair is for new connections; one that does not fit is logged, and not used.
 
     Raises CannotStart where the first pair cannot be used.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
+        super().__init__(settings.certificate, settings.key)
         self._settings = settings
-        self._seen = self._signature()
         self.context = self._load()
 
-    async def refresh(self, *, forced: bool = False) -> None:
-        """See `Reloaded`."""
-        signature = self._signature()
-        if not forced and signature == self._seen:
-            return
-        self._seen = signature
+    def _reload(self) -> None:
         try:
             self._load()  # into another context: one into which half a pair was loaded serves nobody
             self._fill(self.context)
@@ -47,17 +43,6 @@ class Certificate:
             context.load_cert_chain(certificate, key, password=_refuse_password)
         except (ssl.SSLError, OSError) as error:
             raise CannotStart(f"the certificate {certificate} cannot be used: {error}") from error
-
-    def _signature(self) -> list[tuple[int, int, int] | None]:
-        found: list[tuple[int, int, int] | None] = []
-        for path in (self._settings.certificate, self._settings.key):
-            try:
-                status = path.stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        return found
 
 
 def _refuse_password() -> NoReturn:
