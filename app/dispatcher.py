@@ -24,6 +24,7 @@ from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.limits import Count
 from jackfield.app.metrics import Metrics
 from jackfield.app.page import page
+from jackfield.app.resource import resource_path
 from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
@@ -99,11 +100,8 @@ class Dispatcher:
 
     def _methods_of_socket(self, request: web.Request) -> set[str]:
         """The methods of this path, if it takes sockets; else none."""
-        resource = request.match_info.route.resource
-        if resource is None:
-            return set()
-        routes = request.app.router.routes()
-        here = [route for route in routes if route.resource and route.resource.canonical == resource.canonical]
+        path, routes = resource_path(request), request.app.router.routes()
+        here = [route for route in routes if route.resource and route.resource.canonical == path]
         return {route.method for route in here} if any(route.handler in self._entries for route in here) else set()
 
     # -- admit and accept

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler as RequestHandler
 from aiohttp.typedefs import Middleware
 
 from jackfield.app.errors import MISDIRECTED, Failure
+from jackfield.app.resource import resource_path
 
 _LOOPBACK: Final = "localhost"
 _SHOWN: Final = 100  # characters of the header that are repeated in an answer
@@ -29,8 +30,7 @@ def check_host(listening: str, allowed: Iterable[str], exempt: Iterable[str]) ->
     @web.middleware
     def check(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         host = request.headers.get(hdrs.HOST)  # HTTP/1.0 need not have it, and is no browser's
-        resource = request.match_info.route.resource
-        if host is not None and not ours(host) and not (resource is not None and resource.canonical in open_to_all):
+        if host is not None and not ours(host) and resource_path(request) not in open_to_all:
             raise Failure(
                 MISDIRECTED, f"This service is not {host[:_SHOWN]}. If it is, add the name to server.allowed_hosts."
             )

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from jackfield.app.callers import CALLER
 from jackfield.app.logwriter import STANDARD_ERROR
+from jackfield.app.resource import resource_path
 
 FLUSH: Final = 1.0  # seconds that the end of the process waits for the last lines to be written
 
@@ -129,9 +130,9 @@ def path_without_secrets(request: web.Request) -> str:
 
     A path that no route knows may hold a token as well, so only its first part is shown.
     """
-    resource = request.match_info.route.resource
-    if resource is not None:
-        return resource.canonical
+    known = resource_path(request)
+    if known is not None:
+        return known
     first, _, rest = request.path.lstrip("/").partition("/")
     return f"/{first[:20]}" + ("/…" if rest or len(first) > 20 else "")
 

@@ -19,6 +19,7 @@ from jackfield.app.handshake import wants_upgrade
 from jackfield.app.limits import Rate
 from jackfield.app.logs import FAILURE, PATH, path_without_secrets
 from jackfield.app.metrics import Metrics
+from jackfield.app.resource import resource_path
 
 log = structlog.get_logger()
 
@@ -68,8 +69,7 @@ def failures(metrics: Metrics) -> Middleware:
         return response
 
     def handler_of(request: web.Request) -> str:
-        resource = request.match_info.route.resource
-        return "" if resource is None else metrics.handlers.get(resource.canonical, "")
+        return metrics.handlers.get(resource_path(request) or "", "")
 
     return answer
 
@@ -122,8 +122,7 @@ def limit_requests(per_second: float | None, exempt: Iterable[str]) -> Middlewar
 
     @web.middleware
     def limited(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
-        resource = request.match_info.route.resource
-        if rate is not None and (resource is None or resource.canonical not in free):
+        if rate is not None and resource_path(request) not in free:
             wait = rate.take(request[CALLER].key)
             if wait:
                 again = {"Retry-After": str(math.ceil(wait))}

@@ -24,6 +24,7 @@ from jackfield.app.middlewares import check_origin, failures, limit_requests, sm
 from jackfield.app.probes import PAGES, Probes
 from jackfield.app.proxies import TrustedProxies
 from jackfield.app.reloading import Reloaded
+from jackfield.app.resource import resource_path
 from jackfield.app.routes import Routes
 from jackfield.app.tasks import periodically, supervised
 
@@ -115,8 +116,7 @@ async def _insist_on_tls(_: web.Request, response: web.StreamResponse) -> None:
 
 async def _harden_assets(request: web.Request, response: web.StreamResponse) -> None:
     """Modules of one page must be of one version: browsers ask again, and are told that nothing has changed."""
-    resource = request.match_info.route.resource
-    if resource is not None and "/assets/" in resource.canonical:
+    if "/assets/" in (resource_path(request) or ""):
         response.headers.setdefault("Cache-Control", "no-cache")
         response.headers["X-Content-Type-Options"] = "nosniff"
 

@@ -16,6 +16,7 @@ from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import FORBIDDEN, UNAUTHORIZED, Failure
 from jackfield.app.handshake import wants_upgrade
 from jackfield.app.proxies import UNIX, TrustedProxies
+from jackfield.app.resource import resource_path
 
 _TOKEN: Final = web.RequestKey("token", Token)
 _NAMED: Final[set[str]] = set()
@@ -69,8 +70,7 @@ class Gate:
     @web.middleware
     def authorise(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         """Refuse whoever is not named where somebody must be, and whose token is not for this handler."""
-        resource = request.match_info.route.resource
-        guarded = self._guarded.get(resource.canonical) if resource is not None else None
+        guarded = self._guarded.get(resource_path(request) or "")
         if guarded is not None and (self._tokens is not None or self._proxy_user is not None):
             name, page = guarded
             if not (page and _wants_page(request)):
