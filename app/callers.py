@@ -31,7 +31,7 @@ class Caller:
 def _key(user: str | None, remote: str) -> str:
     if user is not None:
         return f"user {user}"
-    address = parse_address(remote)
+    address = parse_address(remote) if ":" in remote else None
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return remote

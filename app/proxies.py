@@ -35,6 +35,8 @@ class TrustedProxies:
         `forwarded_for` are the values of all headers `X-Forwarded-For`, in their order. What is no address ends the
         search: the proxy that wrote it is then the last that is known.
         """
+        if not forwarded_for:
+            return peer
         found = peer
         for entry in reversed(",".join(forwarded_for).split(",")):
             if not self.trusts(found):
