@@ -110,7 +110,7 @@ async def _start(settings: "Settings") -> RunningService:
     from jackfield.app.runner import Runner
     from jackfield.app.service import create_app
 
-    shutdown = settings.server.shutdown_timeout * 0.05  # the rest is for the sockets, as in `jackfield.app.service.run`
+    shutdown = settings.server.shutdown_timeout * 0.05  # the rest is for the sockets, as in `jackfield.app.process.run`
     runner = Runner(create_app(settings), handle_signals=False, shutdown_timeout=shutdown)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
