@@ -20,7 +20,7 @@ from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.notify import Notifier
 from jackfield.app.runner import Runner
 from jackfield.app.service import DISPATCHER, RELOADED, create_admin_app, create_app, reload
-from jackfield.app.tasks import periodically, supervised
+from jackfield.app.tasks import beside, periodically, supervised
 from jackfield.app.tls import Certificate
 
 log = structlog.get_logger()
@@ -84,18 +84,11 @@ def _runner(app: web.Application, settings: Settings) -> Runner:
     )  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def _signs_of_life(notifier: Notifier) -> AsyncIterator[None]:
+def _signs_of_life(notifier: Notifier) -> contextlib.AbstractAsyncContextManager[None]:
     """Tell systemd that the event loop turns, where it waits for that."""
     if notifier.watchdog is None:
-        yield
-        return
-    telling = asyncio.create_task(periodically("notify", notifier.watchdog, notifier.alive))
-    try:
-        yield
-    finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        return contextlib.nullcontext()
+    return beside(periodically("notify", notifier.watchdog, notifier.alive))
 
 
 def _within_limits(settings: Settings) -> Settings:

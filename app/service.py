@@ -1,6 +1,5 @@
 """Composition: settings → a web.Application; and its life cycle: start, drain, stop."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -26,7 +25,7 @@ from jackfield.app.proxies import TrustedProxies
 from jackfield.app.reloading import Reloaded
 from jackfield.app.resource import resource_path
 from jackfield.app.routes import Routes
-from jackfield.app.tasks import periodically, supervised
+from jackfield.app.tasks import beside, periodically, supervised
 
 log = structlog.get_logger()
 
@@ -132,14 +131,10 @@ async def _lifespans(app: web.Application) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         for handler in app[HANDLERS].values():
             await stack.enter_async_context(handler.lifespan())
-        background = [
-            asyncio.create_task(app[DISPATCHER].sweep()),
-            asyncio.create_task(periodically("descriptors", 1, Exhaustion().look)),
-            asyncio.create_task(periodically("reload", RELOAD, partial(reload, app))),
-        ]
-        try:
+        background = beside(
+            app[DISPATCHER].sweep(),
+            periodically("descriptors", 1, Exhaustion().look),
+            periodically("reload", RELOAD, partial(reload, app)),
+        )
+        async with background:
             yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background)

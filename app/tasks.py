@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter
@@ -41,6 +41,18 @@ async def periodically(name: str, seconds: float, make: Callable[[], Awaitable[N
     while True:
         await asyncio.sleep(seconds)
         await supervised(name, make)
+
+
+@contextlib.asynccontextmanager
+async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do the work beside the block, each part in a task of its own, and cancel it when the block ends."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _failed(name: str, error: BaseException) -> None:

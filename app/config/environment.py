@@ -27,7 +27,7 @@ def override(tree: dict[str, Any], places: Places, environ: Mapping[str, str]) -
     """
     problems = []
     for name in sorted(name for name in environ if name.startswith(PREFIX) and _PART in name):
-        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        path = tuple(name.removeprefix(PREFIX).lower().split(_PART))
         try:
             _check(name, path, tree)
             _put(tree, places, path, read_value(environ[name]), Place(name))
@@ -62,7 +62,7 @@ def _meant(name: str, tree: dict[str, Any]) -> str | None:
     known: list[tuple[str, ...]] = [("server", key) for key in ServerSettings.model_fields]
     known += [("logging", key) for key in LoggingSettings.model_fields]
     known += [("handlers", handler, key) for handler in named for key in _rest(flat, f"handlers_{handler}_")]
-    return next((PREFIX + "__".join(path).upper() for path in known if "_".join(path) == flat), None)
+    return next((PREFIX + _PART.join(path).upper() for path in known if "_".join(path) == flat), None)
 
 
 def _rest(text: str, prefix: str) -> list[str]:
