@@ -85,7 +85,7 @@ class Staging:
 
         Raises FileExistsError where there is something left of it, and another OSError; then there may be.
         """
-        self.disk.close(self.disk.create(self.part(key), data, sync=bool(data)))
+        self.disk.write_new(self.part(key), data, sync=bool(data))
         manifest = Manifest(promise, len(data), self.now(), checkpoint)
         self.save(key, manifest)
         return manifest
