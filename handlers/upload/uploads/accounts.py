@@ -27,6 +27,10 @@ class Held(Protocol):
     promise: Promise
     part: Part
 
+    @property
+    def missing(self) -> int:
+        """Bytes that were promised and have not come yet."""
+
 
 class Daily:
     """Bytes of the last 24 hours, in steps of ten minutes."""
@@ -105,8 +109,7 @@ class Account:
         share = self._options.reserve
         if share is None or size <= _NEGLIGIBLE:
             return
-        promised = sum(max((each.promise.size or 0) - each.part.offset, 0) for each in self._uploads)
-        if promised + sum(self._creating) > share * free:
+        if sum(each.missing for each in self._uploads) + sum(self._creating) > share * free:
             raise Failure(NO_SPACE, "Your uploads would hold too large a part of the disk.")
 
     def check_quota(self, size: int) -> None:

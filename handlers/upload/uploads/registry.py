@@ -188,7 +188,7 @@ class Uploads:
 
     def _promised(self) -> int:
         """Bytes that open uploads were promised and have not sent yet."""
-        return sum(max((upload.promise.size or 0) - upload.part.offset, 0) for upload in self._open.values())
+        return sum(upload.missing for upload in self._open.values())
 
     # -- finding
 

@@ -107,6 +107,11 @@ class OpenUpload:
         """Whether it is being stored."""
         return self.finishing is not None and not self.finishing.done()
 
+    @property
+    def missing(self) -> int:
+        """Bytes that were promised and have not come yet."""
+        return max((self.promise.size or 0) - self.part.offset, 0)
+
     # -- holding the upload
 
     async def hold(self, session: Writer) -> None:
