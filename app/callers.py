@@ -22,6 +22,7 @@ class Caller:
     max_size: int | None = None  # bytes of one upload
     daily_quota: int | None = None  # bytes stored in 24 hours
     max_open: int | None = None  # uploads at a time
+    scheme: str | None = None  # what the client speaks to a trusted proxy, where that says it: "http" or "https"
     key: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from typing_extensions import TypeVar
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from jackfield.app.options import Directory, Duration, HandlerOptions, Percentage, Size
+from jackfield.app.origin import origin
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.outbox import Outbox
@@ -27,8 +28,8 @@ from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
     "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "periodically",
-    "supervised",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "origin",
+    "periodically", "supervised",
 ]  # fmt: skip
 
 

@@ -1,22 +1,19 @@
 """A handler's page, and the headers that every page comes with."""
 
 import asyncio
-import re
 from string import Template
-from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from jackfield.app.callers import CALLER
 from jackfield.app.handler import Handler
-
-_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+from jackfield.app.origin import host_of
 
 
 def page_headers(request: web.Request) -> dict[str, str]:
     """Scripts and connections of this host alone; its sockets are named, since not every browser has them in 'self'."""
-    host = request.headers.get(hdrs.HOST, "")
-    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    host = host_of(request)
+    sockets = f" ws://{host} wss://{host}" if host else ""
     return {
         "Cache-Control": "no-cache",
         "Content-Security-Policy": f"default-src 'self'; connect-src 'self'{sockets}; "

@@ -1,4 +1,4 @@
-"""The caller's address behind trusted proxies. Pure.
+"""The caller's address, and what it speaks, behind trusted proxies. Pure.
 
 Each proxy appends the address that it saw to `X-Forwarded-For`, so the list is believed from its right end, as far
 as the addresses there are trusted proxies themselves; what a client wrote stands to the left of that.
@@ -10,6 +10,8 @@ from typing import Final
 
 UNIX: Final = "unix"
 """In the setting: whoever comes by the Unix socket. As an address: somebody there whom no proxy named."""
+
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 Address = IPv4Address | IPv6Address
 
@@ -35,17 +37,29 @@ class TrustedProxies:
         `forwarded_for` are the values of all headers `X-Forwarded-For`, in their order. What is no address ends the
         search: the proxy that wrote it is then the last that is known.
         """
-        if not forwarded_for:
-            return peer
-        found = peer
+        return self._way(peer, forwarded_for)[-1] if forwarded_for else peer
+
+    def scheme(self, peer: str, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]) -> str | None:
+        """What the caller speaks, `http` or `https`; None where no trusted proxy says it.
+
+        Of a list (`X-Forwarded-Proto`, one entry for each proxy) it is the entry of the proxy that was the last to
+        be believed about the address; of a shorter one the first.
+        """
+        if not forwarded_proto or not self.trusts(peer):
+            return None
+        said = [entry.strip().lower() for entry in ",".join(forwarded_proto).split(",")]
+        believed = max(len(self._way(peer, forwarded_for)) - 1, 1)
+        return _SCHEMES.get(said[-min(believed, len(said))])
+
+    def _way(self, peer: str, forwarded_for: Sequence[str]) -> list[str]:
+        """The peer, then the addresses that are believed, to the caller's."""
+        way = [peer]
         for entry in reversed(",".join(forwarded_for).split(",")):
-            if not self.trusts(found):
-                break
-            address = parse_address(entry.strip())
+            address = parse_address(entry.strip()) if self.trusts(way[-1]) else None
             if address is None:
                 break
-            found = str(address)
-        return found
+            way.append(str(address))
+        return way
 
 
 def parse_address(text: str) -> Address | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Outbox,
         Percentage,
         Size,
+        origin,
         periodically,
         supervised,
     )
@@ -48,16 +49,16 @@ if TYPE_CHECKING:
 
 _SEAM = {
     "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "periodically",
-    "supervised",
+    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "origin",
+    "periodically", "supervised",
 }  # fmt: skip
 
 __all__ = [
     "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch",
     "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoSpace", "Outbox",
     "Percentage", "Progress", "Receipt", "Refused", "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable",
-    "Unrepeatable", "UploadError", "cancel", "draw_token", "periodically", "supervised", "upload", "upload_file",
-    "upload_many", "upload_stream",
+    "Unrepeatable", "UploadError", "cancel", "draw_token", "origin", "periodically", "supervised", "upload",
+    "upload_file", "upload_many", "upload_stream",
 ]  # fmt: skip
 
 

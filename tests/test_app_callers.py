@@ -32,6 +32,27 @@ def test_who_is_behind_the_proxies(peer: str, headers: list[str], remote: str) -
     assert PROXIES.remote(peer, headers) == remote
 
 
+@pytest.mark.parametrize(
+    ("peer", "addresses", "schemes", "scheme"),
+    [
+        ("203.0.113.5", ["198.51.100.1"], ["https"], None),  # no proxy of ours
+        ("10.1.2.3", ["198.51.100.1"], [], None),
+        ("10.1.2.3", ["198.51.100.1"], ["https"], "https"),
+        ("10.1.2.3", [], ["HTTPS "], "https"),
+        ("10.1.2.3", ["198.51.100.1"], ["wss"], "https"),
+        ("10.1.2.3", ["198.51.100.1"], ["https, http"], "http"),  # the caller wrote the left one itself
+        ("10.1.2.3", ["198.51.100.1, 10.9.9.9"], ["https", "http"], "https"),  # two proxies, the outer one with TLS
+        ("10.1.2.3", ["198.51.100.1, 10.9.9.9"], ["https"], "https"),
+        ("10.1.2.3", ["198.51.100.1"], ["gopher"], None),
+        ("10.1.2.3", ["198.51.100.1"], [""], None),
+        ("unix", [], ["https"], "https"),
+    ],
+)
+def test_what_is_spoken_to_the_proxies(peer: str, addresses: list[str], schemes: list[str], scheme: str | None) -> None:
+    """What a trusted proxy says; nothing that a caller writes changes it."""
+    assert PROXIES.scheme(peer, addresses, schemes) == scheme
+
+
 def test_nobody_is_trusted_who_is_not_named() -> None:
     """Without the setting headers change nothing, by the Unix socket either."""
     nobody = TrustedProxies([])

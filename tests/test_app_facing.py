@@ -10,8 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
+from jackfield import Connection, Handler, origin
 from jackfield import upload as send
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.service import pingpong, upload
@@ -94,6 +96,43 @@ async def test_the_address_behind_a_trusted_proxy_is_the_one_that_counts(jackfie
         with pytest.raises(aiohttp.WSServerHandshakeError):
             async with opened(forged, **{"X-Forwarded-For": "192.0.2.2"}):
                 pass
+
+
+class Placed(Handler):
+    """Says where it is."""
+
+    async def serve(self, connection: Connection) -> None:
+        """Nothing."""
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text=origin(request) + self.path)
+
+
+@pytest.mark.parametrize(
+    ("headers", "place"),
+    [
+        ({}, "http://localhost:81/files/placed"),
+        ({"X-Forwarded-Proto": "https"}, "https://localhost:81/files/placed"),
+        ({"X-Forwarded-Proto": "https", "Host": "[::1]"}, "https://[::1]/files/placed"),
+        ({"Host": ""}, "/files/placed"),
+        ({"Host": 'localhost"/'}, "/files/placed"),
+    ],
+)
+async def test_an_absolute_url_is_the_one_that_the_client_sees(
+    jackfield_server: JackfieldServer, headers: dict[str, str], place: str
+) -> None:
+    """With the scheme that a trusted proxy says, the host that was asked for, and the base path; else a path alone."""
+    placed = {"placed": {"use": f"{__name__}:Placed", "path": "/placed"}}
+    service = await jackfield_server(placed, host="0.0.0.0", base_path="/files", trusted_proxies=["127.0.0.1"])
+    async with service.session.get(f"{service.url}/placed", headers={"Host": "localhost:81", **headers}) as answer:
+        assert await answer.text() == place
+
+
+async def test_nobody_else_says_what_is_spoken(jackfield_server: JackfieldServer) -> None:
+    """`X-Forwarded-Proto` of whoever is no trusted proxy is not believed."""
+    service = await jackfield_server({"placed": {"use": f"{__name__}:Placed", "path": "/placed"}})
+    async with service.session.get(f"{service.url}/placed", headers={"X-Forwarded-Proto": "https"}) as answer:
+        assert await answer.text() == f"{service.url}/placed"
 
 
 # -- how much

@@ -49,12 +49,14 @@ class Gate:
         return handler(request)
 
     def _caller(self, request: web.Request, peer: str) -> Caller:
-        remote = self._proxies.remote(peer, request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        remote = self._proxies.remote(peer, forwarded)
+        scheme = self._proxies.scheme(peer, forwarded, request.headers.getall(hdrs.X_FORWARDED_PROTO, ()))
         token = self._token(request)
         if token is not None:
             request[_TOKEN] = token
-            return Caller(token.name, remote, token.max_size, token.daily_quota, token.max_open)
-        return Caller(self._named_by_proxy(request, peer), remote)
+            return Caller(token.name, remote, token.max_size, token.daily_quota, token.max_open, scheme)
+        return Caller(self._named_by_proxy(request, peer), remote, scheme=scheme)
 
     def _token(self, request: web.Request) -> Token | None:
         secret = _secret(request) if self._tokens is not None else None
