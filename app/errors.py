@@ -7,6 +7,7 @@ on them (`docs/protocol.md`, "Words"). Pure.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 NORMAL = 1000
 GOING_AWAY = 1001
@@ -71,14 +72,22 @@ class Failure(Close):
     """Something that went wrong and has a word for it.
 
     `detail` is for people; it goes into the problem document, the error message and the closing reason.
-    `headers` go with the HTTP answer only.
+    `headers` go with the HTTP answer only; so do `members`, which are added to the problem document, or replace those
+    that it has (RFC 9457, 3.2).
     """
 
-    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(kind.close, detail)
         self.kind = kind
         self.detail = detail
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
         if kind.retry_after is not None:
             self.headers.setdefault("Retry-After", str(kind.retry_after))
 

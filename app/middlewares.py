@@ -35,11 +35,24 @@ _OF_STATUS = {
 }  # fmt: skip
 
 
-def problem(kind: Kind, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+def problem(failure: Failure) -> web.Response:
     """An answer as RFC 9457 describes, with the code word beside the standard members."""
-    title = HTTPStatus(kind.status).phrase
-    body = {"type": "about:blank", "title": title, "status": kind.status, "detail": detail, "code": kind.code}
-    return web.json_response(body, status=kind.status, headers=headers, content_type="application/problem+json")
+    kind = failure.kind
+    body = {
+        "type": "about:blank", "title": _phrase(kind), "status": kind.status, "detail": failure.detail,
+        "code": kind.code, **failure.members,
+    }  # fmt: skip
+    return web.json_response(
+        body, status=kind.status, reason=_phrase(kind), headers=failure.headers, content_type="application/problem+json"
+    )
+
+
+def _phrase(kind: Kind) -> str:
+    """The status in words; RFC 9110 has none for some that other protocols have made."""
+    try:
+        return HTTPStatus(kind.status).phrase
+    except ValueError:
+        return kind.code.replace("_", " ").title()
 
 
 def failures(metrics: Metrics) -> Middleware:
@@ -57,8 +70,8 @@ def failures(metrics: Metrics) -> Middleware:
                 kind = _cut(request, error)
                 response = web.Response()  # for aiohttp's own books: nothing of it is sent
             else:
-                kind, detail, headers = _failure(error)
-                response = problem(kind, detail, headers)
+                failure = _failure(error)
+                kind, response = failure.kind, problem(failure)
                 if wants_upgrade(request) or kind == errors.TIMED_OUT:
                     response.force_close()  # what comes behind it is no request
             metrics.refusals.labels(handler_of(request), kind.code).inc()
@@ -85,22 +98,22 @@ def _cut(request: web.Request, error: Exception) -> Kind:
     return errors.INTERNAL
 
 
-def _failure(error: Exception) -> tuple[Kind, str, dict[str, str] | None]:
-    """Kind, detail and headers of the answer."""
+def _failure(error: Exception) -> Failure:
+    """What is answered."""
     if isinstance(error, Failure):
-        return error.kind, error.detail, error.headers
+        return error
     if isinstance(error, web.HTTPException):
         if error.status < 400:
             raise error
         kind = _OF_STATUS.get(error.status, Kind(_word(error.status), error.status, 4000 + error.status))
         kept = {name: value for name, value in error.headers.items() if name in ("Allow", "Retry-After", "Upgrade")}
-        return kind, _detail(error), kept
+        return Failure(kind, _detail(error), kept)
     if isinstance(error, web.RequestPayloadError):
-        return errors.BAD_REQUEST, f"The body cannot be read: {error}.", None
+        return Failure(errors.BAD_REQUEST, f"The body cannot be read: {error}.")
     if isinstance(error, ConnectionError):
-        return errors.BAD_REQUEST, "The link was lost.", None  # there is nobody to read it
+        return Failure(errors.BAD_REQUEST, "The link was lost.")  # there is nobody to read it
     log.error("request.failed", exc_info=error)
-    return errors.INTERNAL, "The service failed; its log says why.", None
+    return Failure(errors.INTERNAL, "The service failed; its log says why.")
 
 
 def _word(status: int) -> str:

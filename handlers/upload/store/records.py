@@ -19,6 +19,7 @@ from jackfield.handlers.upload.wire.names import check_name
 LARGEST: Final = 64 * 1024  # bytes of such a file; what is larger is none
 LARGEST_GROUP: Final = 1024 * 1024  # bytes of one that tells of a whole group
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_HEADER: Final = re.compile(r"[\x20-\x7e]*")  # what may be given back as the value of a header
 _KEYS: Final = re.compile(rb'^\{"key":"([0-9a-f]{64})"', re.MULTILINE)
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -35,6 +36,8 @@ def _checked(said: Promise) -> Promise:
         raise ValueError("a negative size")
     if said.sha256 is not None and not _DIGEST.fullmatch(said.sha256):
         raise ValueError("no digest")
+    if said.metadata is not None and not _HEADER.fullmatch(said.metadata):
+        raise ValueError("no metadata")
     return said
 
 

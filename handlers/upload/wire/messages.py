@@ -24,6 +24,7 @@ class Promise:
     size: int | None = None  # bytes
     sha256: str | None = None  # lower-case hex
     plain: bool = False  # made with text/plain: its end is a Close frame
+    metadata: str | None = None  # `Upload-Metadata` of a tus client, word for word
 
 
 @dataclass(frozen=True, slots=True)
