@@ -3,6 +3,7 @@ one in memory, to keep it free of what only a directory has."""
 # long: the contract is one file, so that a new kind of store has one to pass
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import secrets
@@ -317,6 +318,94 @@ async def test_what_is_forgotten_does_not_come_back(place: Place, store: Store, 
     await write(part, b"newer")
     await part.publish([digest(b"newer")])
     assert place.files() == {"a": b"newer"}
+    await again.close()
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_what_came_since_the_mark_can_be_thrown_away(place: Place, store: Store, make: Make, size: int) -> None:
+    """The bytes before it stay, durable or not, with their digest; others can be written behind them."""
+    data = content(size)
+    part = await whole(store, make, "a", data)
+    for attempt in range(2):
+        await part.mark()
+        await write(part, content(size + 1 + attempt))
+        await part.rollback()
+        assert part.offset == size
+    await part.detach()
+    assert await part.attach() == digest(data)
+    await part.mark()
+    await part.rollback()
+    await write(part, b"behind")
+    assert (await part.publish([digest(data + b"behind")])).size == size + 6
+    assert place.files() == {"a": data + b"behind"}
+
+
+async def test_what_came_since_the_mark_does_not_outlive_a_crash(place: Place, store: Store, make: Make) -> None:
+    """Nobody has called it durable."""
+    key, data = new_key(), content(LARGE)
+    part = await make(store, key, FREE)
+    await part.attach()
+    await write(part, data)
+    await part.sync()
+    await part.mark()
+    await write(part, data)
+    again, parts = await reopened(place, store)
+    assert parts[key].offset == LARGE
+    assert await parts[key].attach() == digest(data)
+    await again.close()
+
+
+async def test_a_rollback_that_fails_is_done_when_it_is_attached(place: Place, store: Store) -> None:
+    """No byte behind the mark is trusted again."""
+    part = await whole(store, create, "a", content(LARGE))
+    await part.mark()
+    await write(part, content(LARGE))
+    place.dial.fail("write", errno.EIO)
+    with contextlib.suppress(OSError):
+        await part.rollback()
+    assert await part.attach() == digest(content(LARGE))
+    assert part.offset == LARGE
+
+
+async def test_a_promise_may_be_amended(place: Place, store: Store, make: Make) -> None:
+    """The new one is there after a crash, and goes into the receipt."""
+    key, told = new_key(), Promise("a.txt", metadata="name YQ==", length=5)
+    part = await make(store, key, Promise("a.txt", metadata="name YQ=="))
+    await part.attach()
+    await part.amend(told)
+    await place.kill(store)
+    again = place.store()
+    (found,) = await again.open()
+    assert found.promise == told
+    await found.part.attach()
+    await write(found.part, b"12345")
+    await found.part.publish([])
+    kept = await again.receipt(key)
+    assert kept is not None
+    assert kept.promise == told
+    await again.close()
+
+
+async def test_a_receipt_can_be_forgotten(place: Place, store: Store, make: Make) -> None:
+    """Its file stays, and so do the receipts of the others, also after a crash; asking twice is safe."""
+    keys = [new_key() for _ in range(8)]
+    parts = [await make(store, key, Promise(f"{at}.txt")) for at, key in enumerate(keys)]
+    for part in parts:
+        await part.attach()
+        await write(part, content(SMALL))
+    await asyncio.gather(*(part.publish([]) for part in parts))
+    kept = await store.receipt(keys[1])
+    await asyncio.gather(*(store.forget(key) for key in (keys[0], keys[2], keys[2])))
+    again, _ = await reopened(place, store)
+    found = [await again.receipt(key) for key in keys]
+    assert [at for at, receipt in enumerate(found) if receipt is None] == [0, 2]
+    assert found[1] is not None
+    assert kept is not None
+    assert found[1].until == pytest.approx(kept.until, abs=1)
+    assert len(place.files()) == 8
+    for key in keys:
+        await again.forget(key)
+    assert not any([await again.receipt(key) for key in keys])
     await again.close()
 
 

@@ -56,6 +56,7 @@ class MemoryPart:
         self._data = bytearray(data)
         self._failed = False
         self._broken = False
+        self._marked = 0
         self.durable = len(data)
 
     @property
@@ -108,6 +109,24 @@ class MemoryPart:
         self._data.clear()
         self._save()
         self._failed = False
+
+    async def amend(self, promise: Promise) -> None:
+        """See the contract."""
+        self._promise = promise
+        await self._save_anew()
+
+    async def _save_anew(self) -> None:
+        data = self._disk.parts[self._key].data if self._key in self._disk.parts else b""
+        self._disk.dial.step("sync")
+        self._disk.parts[self._key] = Durable(self._promise, data, time.time())
+
+    async def mark(self) -> None:
+        """See the contract."""
+        self._marked = len(self._data)
+
+    async def rollback(self) -> None:
+        """See the contract."""
+        del self._data[self._marked :]
 
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract."""
@@ -183,6 +202,10 @@ class MemoryStore:
         receipt, since, promise = self.disk.receipts[key]
         until = since + self._receipts_kept
         return Kept(receipt, until, promise) if until > time.time() else None
+
+    async def forget(self, key: str) -> None:
+        """See the contract."""
+        self.disk.receipts.pop(key, None)
 
     def release(self, key: str) -> None:
         """See the contract."""

@@ -71,6 +71,18 @@ class Part(Protocol):
     async def reset(self) -> None:
         """Throw all bytes away: `offset` and `durable` are 0, also after a crash."""
 
+    async def amend(self, promise: Promise) -> None:
+        """Another promise in the place of the one before, durable before this returns."""
+
+    async def mark(self) -> None:
+        """What is written from now on can be thrown away by `rollback`, as long as `sync` is not called."""
+
+    async def rollback(self) -> None:
+        """Throw away what was written since `mark`; no write is under way.
+
+        Where it raises OSError, `attach` does it.
+        """
+
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """Verify, and put the file under its final name, whole and durable, with its receipt; then the part is gone.
 
@@ -109,6 +121,9 @@ class Store(Protocol):
 
     async def receipt(self, key: str) -> Kept | None:
         """The receipt that was given for this key, while it is kept."""
+
+    async def forget(self, key: str) -> None:
+        """Drop the receipt that was given for this key, durably; the file stays."""
 
     def release(self, key: str) -> None:
         """The upload is over, stored or removed: what is left of its part may be removed."""

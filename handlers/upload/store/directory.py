@@ -136,6 +136,10 @@ class DirectoryStore:
             return None
         return Kept(stored.receipt, until + self._ahead(), stored.asked)
 
+    async def forget(self, key: str) -> None:
+        """See the contract."""
+        await self._threads.run(self._receipts.forget, key)
+
     async def taken(self, name: str) -> bool:
         """See the contract."""
         return await self._threads.run(self._publisher.taken, name)

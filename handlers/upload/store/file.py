@@ -58,6 +58,10 @@ class DigestState:
                 self.checkpoint = Checkpoint(self.hashed, self.digest.hexdigest()) if self.hashed else None
             self.digest, self.hashed = hashlib.sha256(), 0
 
+    def restore(self, size: int, digest: Any) -> None:
+        """The file is to be cut to `size` bytes, of which this is the digest."""
+        self.digest, self.hashed = digest, size
+
     def truncated(self, size: int, checkpoint: Checkpoint | None) -> None:
         """The file was cut to `size` bytes, of which `checkpoint` tells."""
         if self.hashed > size or (self.checkpoint is not None and self.checkpoint.size > size):

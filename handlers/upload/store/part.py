@@ -19,7 +19,7 @@ from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFi
 from jackfield.handlers.upload.store.publish import NotSynced, Publisher
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest
 from jackfield.handlers.upload.store.strand import Strand, Threads
-from jackfield.handlers.upload.wire.messages import Receipt
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
 _REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
@@ -51,6 +51,7 @@ class DirectoryPart:
         self.offset = manifest.durable
         self.durable = manifest.durable
         self._scheduled = self.offset  # bytes that are written, or on their way to the disk
+        self._marked: tuple[int, Any] = (0, None)  # by `mark`: bytes, and their digest where it was known
         self._state = DigestState(checkpoint=manifest.checkpoint)
         self._digest: tuple[int, Any] = (self.offset, None)  # of so many first bytes, the newest; None: not known
 
@@ -206,6 +207,31 @@ class DirectoryPart:
         await self._threads.run(self._staging.replace_part, self._key, 0)
         self._damaged = self._unsynced = False
         await self._open()
+
+    async def mark(self) -> None:
+        """See the contract."""
+        await self._in_turn(self._mark)
+
+    async def _mark(self) -> None:
+        state = self._state
+        self._marked = self.offset, state.digest if state.hashed == self.offset else None
+
+    async def rollback(self) -> None:
+        """See the contract."""
+        await self._in_turn(self._rollback)
+
+    async def _rollback(self) -> None:
+        size, digest = self._marked
+        self._failstop.fail(errno.EIO)  # until it is opened anew
+        await self._close()
+        if digest is not None and self.offset > size:
+            self._state.restore(size, digest)
+        self.offset = min(self.offset, size)
+        await self._open()
+
+    async def amend(self, promise: Promise) -> None:
+        """See the contract."""
+        await self._in_turn(lambda: self._save(replace(self._manifest, promise=promise)))
 
     # -- the end
 

@@ -1,5 +1,6 @@
 """The receipts that are kept: one to a file, or those of a whole group in one file. Blocking calls."""
 
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,7 @@ class Receipts:
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
+        self._lock = threading.Lock()  # for a file that is read, changed and written
         self._groups: dict[str, bytes] = {}  # by the key that names the file: the beginnings of all keys in it
 
     def open(self) -> None:
@@ -36,19 +38,33 @@ class Receipts:
         """That file is gone."""
         self._groups.pop(group, None)
 
+    def forget(self, key: str) -> None:
+        """Drop one, durably. Raises OSError."""
+        self._staging.drop_receipt(key)
+        with self._lock:
+            for group in self._groups_of(key):
+                path = self._staging.receipts(group)
+                members = [member for member in self._staging.read_group(path) if member.key != key]
+                self._staging.rewrite_group(path, members)
+                self.add(group, [member.key for member in members])
+
+    def _groups_of(self, key: str) -> list[str]:
+        """The files that may have it."""
+        beginning = _beginning(key)
+        # A copy: other threads change it.
+        return [group for group, beginnings in list(self._groups.items()) if beginning in beginnings]
+
     def find(self, key: str) -> tuple[Stored, float] | None:
         """The receipt, and since when it is kept (seconds since 1970, by the clock of staging). Raises OSError."""
         found = self._staging.load_receipt(key)
         if found is not None:
             return found
-        beginning = _beginning(key)
-        for group, beginnings in list(self._groups.items()):  # a copy: other threads change it
-            if beginning in beginnings:
-                path = self._staging.receipts(group)
-                with suppress(FileNotFoundError):
-                    for member in self._staging.read_group(path):
-                        if member.key == key:
-                            return Stored(member.receipt, member.asked), self._staging.disk.lstat(path).st_mtime
+        for group in self._groups_of(key):
+            path = self._staging.receipts(group)
+            with suppress(FileNotFoundError):
+                for member in self._staging.read_group(path):
+                    if member.key == key:
+                        return Stored(member.receipt, member.asked), self._staging.disk.lstat(path).st_mtime
         return None
 
 

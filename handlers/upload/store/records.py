@@ -32,7 +32,7 @@ def _checked(said: Promise) -> Promise:
         check_name(said.name)
     except Failure as failure:
         raise ValueError(failure.detail) from None
-    if said.size is not None and said.size < 0:
+    if any(size is not None and size < 0 for size in (said.size, said.length)):
         raise ValueError("a negative size")
     if said.sha256 is not None and not _DIGEST.fullmatch(said.sha256):
         raise ValueError("no digest")
@@ -118,7 +118,7 @@ def write_manifest(manifest: Manifest) -> bytes:
 def read_manifest(data: bytes) -> Manifest:
     """Raises ValueError where it is invalid."""
     manifest = _MANIFEST.validate_json(data, strict=True)
-    if manifest.promise.size is not None and manifest.durable > manifest.promise.size:
+    if manifest.promise.expected is not None and manifest.durable > manifest.promise.expected:
         raise ValueError("more bytes than were promised")
     return manifest
 

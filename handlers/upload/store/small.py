@@ -187,6 +187,25 @@ class SmallPart:
                 self._drop()
             self._failstop.reset()
 
+    async def mark(self) -> None:
+        """See the contract. On disk: else what came since could be made durable with what was there before."""
+        async with self._lock:
+            part = await self._on_disk()
+        await part.mark()
+
+    async def rollback(self) -> None:
+        """See the contract."""
+        async with self._lock:
+            part = await self._on_disk()
+        await part.rollback()
+
+    async def amend(self, promise: Promise) -> None:
+        """See the contract."""
+        async with self._lock:
+            part = await self._on_disk()
+            self._promise = promise
+        await part.amend(promise)
+
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract."""
         async with self._lock:

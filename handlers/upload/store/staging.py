@@ -111,6 +111,13 @@ class Staging:
         except (FileNotFoundError, ValueError):
             return None
 
+    def drop_receipt(self, key: str) -> None:
+        """Remove the receipt, durably, where there is one. Raises OSError."""
+        path = self.receipt(key)
+        if self.disk.exists(path):
+            self.disk.unlink(path)
+            self.disk.sync_folder(self.folder)
+
     def write_group(self, path: Path, members: Sequence[Member], *, sync: bool) -> None:
         """What a group's receipts will be, in a new file; its mtime says since when they are kept."""
         self.disk.write_new(path, records.write_group(members), sync=sync, mtime=self.now())
@@ -118,6 +125,11 @@ class Staging:
     def replace_group(self, path: Path, members: Sequence[Member]) -> None:
         """The same in the place of an older one, atomically and durably."""
         self.disk.replace_file(path, records.write_group(members), mtime=self.now())
+
+    def rewrite_group(self, path: Path, members: Sequence[Member]) -> None:
+        """Fewer receipts in the place of those there are; they are kept as long as before."""
+        since = self.disk.lstat(path).st_mtime
+        self.disk.replace_file(path, records.write_group(members), mtime=since)
 
     def read_group(self, path: Path) -> Sequence[Member]:
         """Its valid lines: a torn one was never durable. Raises OSError."""

@@ -117,7 +117,7 @@ class Account:
         quota = self.caller.daily_quota or self._options.daily_quota
         if quota is None or self.caller is NOBODY:
             return
-        under_way = sum(max(each.promise.size or 0, each.part.offset) for each in self._uploads)
+        under_way = sum(max(each.promise.expected or 0, each.part.offset) for each in self._uploads)
         excess = self._stored.total + under_way + sum(self._creating) + size - quota
         if excess > 0:
             again = {"Retry-After": str(math.ceil(self._stored.wait(excess)))}

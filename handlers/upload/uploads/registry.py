@@ -246,6 +246,14 @@ class Uploads:
             raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
         await self._cancel(found)
 
+    async def forget(self, token: str) -> None:
+        """Throw an open upload away, or the receipt of a stored one, whose file stays. Raises Failure."""
+        found = await self.find(token)
+        if isinstance(found, OpenUpload):
+            await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
+        await _from_store(self._store.forget(key_of(token)))
+        self._metrics.results.labels("cancelled" if isinstance(found, OpenUpload) else "forgotten").inc()
+
     async def cancel_by_id(self, name: str) -> None:
         """The same by its name in the log."""
         found = next((upload for upload in self._open.values() if upload.id == name), None)
@@ -264,7 +272,7 @@ class Uploads:
         now = time.monotonic()
         return [
             {
-                "id": upload.id, "name": upload.promise.name, "size": upload.promise.size, "offset": upload.part.offset,
+                "id": upload.id, "name": upload.promise.name, "size": upload.promise.expected, "offset": upload.offset,
                 "user": upload.account.caller.user, "remote": upload.account.caller.remote or None,
                 "sending": upload.session is not None, "idle": round(now - upload.last_byte, 3),
                 "expires_in": round(self.expires_in(upload), 3),

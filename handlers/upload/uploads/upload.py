@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
 
-from jackfield.app.errors import INTERNAL, Failure
+from jackfield.app.errors import BAD_REQUEST, INTERNAL, TOO_LARGE, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
@@ -93,6 +94,7 @@ class OpenUpload:
         self.max_size = account.max_size  # bytes, where no size was promised
         self.used = part.offset > 0  # whether it ever had a byte
         self._pace: Pace | None = None  # since a session holds it
+        self._unverified: int | None = None  # set while bytes behind this offset may have to be thrown away
         self._options = options
         self._space = space
         self._owner = owner
@@ -110,7 +112,12 @@ class OpenUpload:
     @property
     def missing(self) -> int:
         """Bytes that were promised and have not come yet."""
-        return max((self.promise.size or 0) - self.part.offset, 0)
+        return max((self.promise.expected or 0) - self.part.offset, 0)
+
+    @property
+    def offset(self) -> int:
+        """Bytes that have come, without those that are still to be verified."""
+        return self.part.offset if self._unverified is None else self._unverified
 
     # -- holding the upload
 
@@ -131,6 +138,7 @@ class OpenUpload:
                 raise self.gone
             if self.receipt is None:
                 try:
+                    await self._drop_unverified()
                     self.sha256 = await self.part.attach()
                 except OSError as error:
                     raise failure_of(error) from error
@@ -159,7 +167,8 @@ class OpenUpload:
             return None
         ended = self.ended
         left = None
-        if self.receipt is None and self.gone is None and not ended and await self._sync_rest():
+        open_ = self.receipt is None and self.gone is None and not ended
+        if open_ and await self._drop_unproved(session) and await self._sync_rest():
             left = (self.part.offset, self.part.durable)
         if self.session is not session:
             return None
@@ -207,7 +216,7 @@ class OpenUpload:
         await self._append(session, [memoryview(data)], len(data))
 
     async def _append(self, session: Writer, views: Sequence[memoryview], size: int) -> None:
-        unpromised = size if self.promise.size is None else 0
+        unpromised = size if self.promise.expected is None else 0
         try:
             async with self.lock:
                 self._check(session)
@@ -250,7 +259,8 @@ class OpenUpload:
             self._sync = tasks.begin("upload.sync", self._sync_all())
 
     def _may_sync(self) -> bool:
-        return self.receipt is None and self.gone is None and self.session is not None
+        held = self.session is not None and self._unverified is None
+        return held and self.receipt is None and self.gone is None
 
     async def _sync_all(self) -> None:
         try:
@@ -286,6 +296,71 @@ class OpenUpload:
             log.warning("upload.not_durable", upload=self.id, problem=str(error))
             return False
         return True
+
+    # -- bytes that are to be verified first
+
+    async def expect_proof(self, session: Writer) -> None:
+        """What is written from now on counts only once it is `proved`; else it is thrown away. Raises Failure."""
+        async with self.lock:
+            self._check(session)
+            self._unverified = self.part.offset
+            try:
+                await self.part.mark()
+            except OSError as error:
+                self._unverified = None
+                raise failure_of(error) from error
+
+    def proved(self) -> None:
+        """They are what they should be."""
+        self._unverified = None
+        self._sync_soon()
+
+    async def disproved(self, session: Writer) -> None:
+        """They are not: throw them away. Raises Failure."""
+        async with self.lock:
+            self._check(session)
+            try:
+                await self._drop_unverified()
+            except OSError as error:
+                raise failure_of(error) from error
+
+    async def _drop_unproved(self, session: Writer) -> bool:
+        """What this session has brought and not proved. Where the disk fails it is logged: `attach` drops them."""
+        try:
+            async with self.lock:
+                if self.session is session:
+                    await self._drop_unverified()
+        except OSError as error:
+            log.warning("upload.not_durable", upload=self.id, problem=str(error))
+            return False
+        return True
+
+    async def _drop_unverified(self) -> None:
+        """Under `lock`, when no write is under way. Raises OSError; then `attach` drops them."""
+        if self._unverified is not None:
+            self._unverified = None
+            await self.part.rollback()
+
+    async def amend(self, session: Writer, length: int) -> None:
+        """Its client says only now how many bytes it will have. Raises Failure, also where it has said otherwise."""
+        async with self.lock:
+            self._check(session)
+            if length == self.promise.expected:
+                return
+            if self.promise.expected is not None or length < self.part.offset:
+                raise Failure(BAD_REQUEST, "The upload has another length.")
+            if length > self.max_size:
+                raise Failure(TOO_LARGE, f"An upload may have {self.max_size} bytes.")
+            missing, promise = length - self.part.offset, replace(self.promise, length=length)
+            try:
+                await self._space.reserve(missing, self._options.min_free)
+                try:
+                    await self.part.amend(promise)
+                    self.promise = promise
+                finally:
+                    self._space.release(missing)
+            except OSError as error:
+                raise failure_of(error) from error
 
     # -- beginning anew, and the end
 

@@ -25,6 +25,12 @@ class Promise:
     sha256: str | None = None  # lower-case hex
     plain: bool = False  # made with text/plain: its end is a Close frame
     metadata: str | None = None  # `Upload-Metadata` of a tus client, word for word
+    length: int | None = None  # bytes, where they were told only after the creation
+
+    @property
+    def expected(self) -> int | None:
+        """How many bytes it will have, as far as that is known."""
+        return self.length if self.size is None else self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +305,7 @@ def print_restart() -> str:
 def ready(token: str, promise: Promise, offset: int, sha256: str | None, message_size: int, window: int) -> str:
     """See `Ready`."""
     return _print(
-        type="ready", token=token, name=promise.name, offset=offset, size=promise.size, sha256=sha256,
+        type="ready", token=token, name=promise.name, offset=offset, size=promise.expected, sha256=sha256,
         message_size=message_size, window=window,
     )  # fmt: skip
 

@@ -113,7 +113,7 @@ class Conversation:
         self.state = State.RECEIVING
         self.offset = offset
         self._promise = promise
-        self._limit = max_size if promise.size is None else promise.size
+        self._limit = max_size if promise.expected is None else promise.expected
 
     def receive(self, event: Event) -> Effects:
         """Take what came, move on, and say what is to be done, in order."""
@@ -133,7 +133,7 @@ class Conversation:
             case Left(code, clean) if not (self._promise.plain and clean and code in (NORMAL, NO_CODE)):
                 return Input.LEFT  # completion is said, not guessed: only a plain upload's clean Close is an end
             case _:  # `end`, or such a Close
-                return Input.END if self._promise.size in (None, self.offset) else Input.EARLY_END
+                return Input.END if self._promise.expected in (None, self.offset) else Input.EARLY_END
 
     @property
     def _left(self) -> int:
@@ -150,7 +150,7 @@ class Conversation:
             case Action.FINISH:
                 return (Finish(event.sha256 if isinstance(event, End) else None),)
             case Action.INCOMPLETE:
-                text = f"{self.offset} of {self._promise.size} promised bytes have come."
+                text = f"{self.offset} of {self._promise.expected} promised bytes have come."
                 return (Fail(Failure(INCOMPLETE, text)),)
             case Action.RESET:
                 self.offset = 0
