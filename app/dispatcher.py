@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler as RequestHandler
 from jackfield.app import errors
 from jackfield.app.accept import accepts
 from jackfield.app.auth.credentials import BEARER
+from jackfield.app.bodies import Bodies
 from jackfield.app.callers import CALLER
 from jackfield.app.config.settings import ServerSettings
 from jackfield.app.errors import Close, Disconnected, Failure
@@ -60,6 +61,7 @@ class Dispatcher:
         self._accepting = 0  # sockets in their handshake, not yet in `_lives`
         self._admitting: set[asyncio.Task[Any]] = set()  # requests that wait for their handler's `admit`
         self._removed = asyncio.Event()  # set whenever a socket has ended
+        self.bodies = Bodies(server.body_timeout, self._removed.set)
         self._counted: dict[Connection, tuple[str, int, int]] = {}  # handler, bytes received, sent
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
@@ -305,9 +307,11 @@ class Dispatcher:
     async def drain(self, limit: float) -> None:
         """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut.
 
-        One that is still being admitted gets 503 as soon as its handler has answered, or when it is cancelled.
+        Requests that bring bodies are asked as well; aiohttp cancels those that go on. A socket that is still being
+        admitted gets 503 as soon as its handler has answered, or when it is cancelled.
         """
         self.draining = True
+        self.bodies.end(draining)
         for connection in list(self._lives):
             connection.interrupt(draining())
         await self._wait(limit * 0.6)
@@ -320,9 +324,9 @@ class Dispatcher:
         await self._wait(limit * 0.1)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until there is no socket and no handshake any more, or the time is over."""
+        """Wait until there is no socket, no handshake and no body any more, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._lives or self._accepting:
+                while self._lives or self._accepting or self.bodies:
                     self._removed.clear()
                     await self._removed.wait()

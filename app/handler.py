@@ -6,16 +6,17 @@ raises, only the dispatcher closes: returning closes 1000, `Close` and `Failure`
 anything else is a fault of ours (1011).
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, get_args
+from typing import Any, ClassVar, Final, Generic, NamedTuple, get_args
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typing_extensions import TypeVar
 
+from jackfield.app.body import Body
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from jackfield.app.options import Directory, Duration, HandlerOptions, Percentage, Size
@@ -27,14 +28,25 @@ from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
-    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "origin",
-    "periodically", "supervised",
+    "CALLER", "Batch", "Body", "BodyRoute", "Buffers", "Caller", "CannotStart", "Close", "Connection",
+    "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage",
+    "Size", "origin", "periodically", "supervised",
 ]  # fmt: skip
 
 
 _UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}  # the two belong together: RFC 9110, 7.8
 OptionsT = TypeVar("OptionsT", bound=HandlerOptions, covariant=True, default=HandlerOptions)
+
+
+BodyHandler = Callable[[web.Request, Body], Awaitable[web.StreamResponse]]
+
+
+class BodyRoute(NamedTuple):
+    """Plain HTTP whose body is taken as it arrives; the path is relative to the handler's own."""
+
+    method: str
+    path: str
+    answer: BodyHandler
 
 
 class Handler(Generic[OptionsT]):
@@ -84,6 +96,10 @@ class Handler(Generic[OptionsT]):
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Plain HTTP beside the socket; paths are relative to the handler's own."""
+        return ()
+
+    def body_routes(self) -> Iterable[BodyRoute]:
+        """Plain HTTP, too, for bodies that are not read before they are asked for."""
         return ()
 
     def admin_routes(self) -> Iterable[web.RouteDef]:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Container, Iterable
 from http import HTTPStatus
 
 import structlog
@@ -145,12 +145,17 @@ def limit_requests(per_second: float | None, exempt: Iterable[str]) -> Middlewar
     return limited
 
 
-def small_bodies(seconds: float) -> Middleware:
-    """Read a request's body before its handler runs, so that one that stalls or trickles holds nothing up: 408."""
+def small_bodies(seconds: float, others: Container[RequestHandler]) -> Middleware:
+    """Read a request's body before its handler runs, so that one that stalls or trickles holds nothing up: 408.
+
+    The `others` take theirs by themselves.
+    """
 
     @web.middleware
     def body(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
-        read_first = request.body_exists and request.match_info.http_exception is None and not wants_upgrade(request)
+        match = request.match_info
+        small = match.http_exception is None and match.handler not in others
+        read_first = request.body_exists and small and not wants_upgrade(request)
         return read(request, handler) if read_first else handler(request)
 
     async def read(request: web.Request, handler: RequestHandler) -> web.StreamResponse:

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(_harden_assets)
     if server.tls is not None:
         app.on_response_prepare.append(_insist_on_tls)
-    routes = Routes(app, server.base_path, metrics.handlers)
+    routes = Routes(app, server.base_path, metrics.handlers, dispatcher.bodies)
     for route in [*probes.routes(), *(() if server.admin else probes.watching())]:
         routes.add(route)
     for path in routes.all_of("/metrics"):
@@ -90,7 +90,7 @@ def _middlewares(
         limit_requests(server.limits.requests, watched),
         dispatcher.reject_unknown_upgrades,
         gate.authorise,
-        small_bodies(server.body_timeout),
+        small_bodies(server.body_timeout, dispatcher.bodies),
     ]
 
 

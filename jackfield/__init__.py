@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from jackfield.app.handler import (
         CALLER,
         Batch,
+        Body,
+        BodyRoute,
         Buffers,
         Caller,
         CannotStart,
@@ -48,17 +50,17 @@ if TYPE_CHECKING:
     )
 
 _SEAM = {
-    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Close", "Connection", "Directory", "Disconnected",
-    "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size", "origin",
-    "periodically", "supervised",
+    "Batch", "Body", "BodyRoute", "Buffers", "CALLER", "Caller", "CannotStart", "Close", "Connection", "Directory",
+    "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size",
+    "origin", "periodically", "supervised",
 }  # fmt: skip
 
 __all__ = [
-    "CALLER", "Batch", "Buffers", "Caller", "CannotStart", "Changed", "Close", "Connection", "DigestMismatch",
-    "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "NoSpace", "Outbox",
-    "Percentage", "Progress", "Receipt", "Refused", "Rejected", "Size", "Superseded", "TokenConflict", "Unreachable",
-    "Unrepeatable", "UploadError", "cancel", "draw_token", "origin", "periodically", "supervised", "upload",
-    "upload_file", "upload_many", "upload_stream",
+    "CALLER", "Batch", "Body", "BodyRoute", "Buffers", "Caller", "CannotStart", "Changed", "Close", "Connection",
+    "DigestMismatch", "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind",
+    "NoSpace", "Outbox", "Percentage", "Progress", "Receipt", "Refused", "Rejected", "Size", "Superseded",
+    "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "origin", "periodically",
+    "supervised", "upload", "upload_file", "upload_many", "upload_stream",
 ]  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jackfield.handlers.upload.sockets.acks import BATCH, Acks
+from jackfield.handlers.upload.sockets.acks import Acks
+from jackfield.handlers.upload.uploads.batches import BATCH
 
 WINDOW = 8 * 2**20
 WIDEST = WINDOW // 2 + BATCH

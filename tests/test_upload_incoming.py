@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jackfield.handlers.upload.sockets.many import ManySocket
-from jackfield.handlers.upload.sockets.session import Session
 from jackfield.handlers.upload.store.small import Grouping
+from jackfield.handlers.upload.uploads.session import Session
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import End
 from jackfield.handlers.upload.wire.one import Finish

@@ -1,27 +1,45 @@
 """How a handler hears that its socket has ended: raised where it waits for it, or by being cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from jackfield.app.errors import Close, Disconnected
-from jackfield.app.socket.messages import Messages
-from jackfield.app.socket.stream import Stream
 
 GRACE: Final = 0.5  # seconds that a handler may be busy with something else once its socket has ended
 
 _T = TypeVar("_T")
 
 
-class Interruptible:
-    """The part of a connection that ends its handler. `source` is where messages or bytes come from."""
+class Source(Protocol):
+    """Where messages or bytes come from."""
+
+    on_end: Callable[[], None]
+
+    @property
+    def end(self) -> Close | Disconnected | None:
+        """How the peer has ended it."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether there is something that could be taken at once."""
+
+    def wake(self) -> None:
+        """End the wait for more: there may be something new."""
+
+
+SourceT = TypeVar("SourceT", bound=Source)
+
+
+class Interruptible(Generic[SourceT]):
+    """The part of a connection, or of a body, that ends its handler. `source` is where messages or bytes come from."""
 
     __slots__ = (
         "_checking", "_interruption", "_notified", "_shields", "_taken", "_waiting", "patience", "serving", "source",
     )  # fmt: skip
 
-    def __init__(self, source: Messages | Stream) -> None:
+    def __init__(self, source: SourceT) -> None:
         self.source = source
         source.on_end = self._check_soon
         self.serving: asyncio.Task[Any] | None = None  # set by `serve_in`

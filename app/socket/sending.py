@@ -18,7 +18,7 @@ SEND_LIMIT: Final = 30.0  # seconds a peer that does not read may hold a send
 _BUFFER: Final = 16 * 1024  # bytes that may wait to be read and are not counted; beyond them pings are not answered
 
 
-class Sender(Interruptible):
+class Sender(Interruptible[Messages | Stream]):
     """The part of a connection that sends."""
 
     __slots__ = ("_budget", "_open", "_queued", "_ws", "dropped", "sent", "transport")

@@ -1,20 +1,20 @@
 """The upload handler: its HTTP routes and its sockets."""
 
 import asyncio
-import email.utils
-import math
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from jackfield.app.errors import BAD_REQUEST, DRAINING, UNSUPPORTED_MEDIA_TYPE
-from jackfield.app.handler import CALLER, Buffers, Connection, Failure, Handler, periodically
+from jackfield.app.errors import BAD_REQUEST, DRAINING, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE
+from jackfield.app.handler import CALLER, Body, BodyRoute, Buffers, Connection, Failure, Handler, periodically
+from jackfield.handlers.upload.http import answers
+from jackfield.handlers.upload.http.names import PLACE
+from jackfield.handlers.upload.http.put import Put
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.many import ManySocket
 from jackfield.handlers.upload.sockets.one import Socket, say_stored
@@ -72,8 +72,16 @@ class Upload(Handler[UploadOptions]):
     # -- plain HTTP
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Create and cancel; asking is `get`."""
-        return (web.post("", self.create), web.delete("/{token}", self.cancel))
+        """Cancel, and what has only one method; asking is `get`."""
+        return (web.delete("/{token}", self.cancel), web.get(PLACE, self._nothing))
+
+    async def _nothing(self, _: web.Request) -> web.Response:
+        raise Failure(NOT_FOUND, "There is nothing at this path.")
+
+    def body_routes(self) -> Iterable[BodyRoute]:
+        """Create, and send a file."""
+        put = Put(self.path, self.uploads, self.options, self.metrics.results)
+        return (BodyRoute("POST", "", self.create), BodyRoute("PUT", PLACE, put))
 
     def admin_routes(self) -> Iterable[web.RouteDef]:
         """What is open, and cancelling it by its `id` in the log."""
@@ -86,31 +94,31 @@ class Upload(Handler[UploadOptions]):
         await self.uploads.cancel_by_id(request.match_info["id"])
         return web.Response(status=204)
 
-    async def create(self, request: web.Request) -> web.Response:
+    async def create(self, request: web.Request, body: Body) -> web.Response:
         """`POST`: a new upload, by JSON or by its name as text."""
         try:
-            body = (await request.read()).decode("utf-8")
+            text = (await body.read()).decode("utf-8")
         except UnicodeDecodeError:
             raise Failure(BAD_REQUEST, "The body is not UTF-8.") from None
         if request.content_type == "application/json":
-            creation = parse_creation(body)
+            creation = parse_creation(text)
         elif request.content_type == "text/plain":
-            creation = Creation(Promise(body, plain=True))
+            creation = Creation(Promise(text, plain=True))
         else:
             raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send application/json, or the name as text/plain.")
         token, found = await self.uploads.create(creation.promise, request[CALLER], token=creation.token)
         if isinstance(found, Kept):
-            return _stored(found)
+            return answers.stored(found)
         new = found.creations == 1
         return self._created(token, found, status=201 if new else 200)
 
     def _created(self, token: str, upload: OpenUpload, status: int) -> web.Response:
         url, until = f"{self.path}/{token}", time.time() + self.uploads.expires_in(upload)
-        headers = {"Location": url, **_headers(upload.part.offset, upload.promise.size, until)}
+        headers = {"Location": url, **answers.headers(upload.part.offset, upload.promise.size, until)}
         if upload.promise.plain:
             return web.Response(text=token, status=status, headers=headers)
         fields = {
-            "token": token, "url": url, **_open_fields(upload, until),
+            "token": token, "url": url, **answers.open_fields(upload, until),
             "message_size": self.options.message_size, "window": self.options.window,
         }  # fmt: skip
         return web.json_response(fields, status=status, headers=headers)
@@ -122,10 +130,10 @@ class Upload(Handler[UploadOptions]):
             return await super().get(request)
         found = await self.uploads.find(token)
         if isinstance(found, Kept):
-            return _stored(found)
+            return answers.stored(found)
         until = time.time() + self.uploads.expires_in(found)
-        headers = _headers(found.part.offset, found.promise.size, until)
-        return web.json_response(_open_fields(found, until), headers=headers)
+        headers = answers.headers(found.part.offset, found.promise.size, until)
+        return web.json_response(answers.open_fields(found, until), headers=headers)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """`DELETE`: throw an open upload away."""
@@ -153,36 +161,3 @@ class Upload(Handler[UploadOptions]):
     def last_words(self, failure: Failure) -> str | None:
         """Every failure is told in a message of its own; the end of the service is none."""
         return None if failure.kind is DRAINING else messages.error(failure)
-
-
-def _headers(offset: int, size: int | None, until: float) -> dict[str, str]:
-    """What every answer about an upload says of it; `until` in seconds since 1970."""
-    headers = {
-        "Cache-Control": "no-store",
-        "Upload-Offset": str(offset),
-        "Upload-Expires": email.utils.formatdate(math.ceil(until), usegmt=True),
-    }
-    return headers if size is None else {**headers, "Upload-Length": str(size)}
-
-
-def _open_fields(upload: OpenUpload, until: float) -> dict[str, Any]:
-    """What JSON says of an open upload."""
-    promise = upload.promise
-    return {
-        "state": "open", "name": promise.name, "size": promise.size, "offset": upload.part.offset,
-        "expires": _rfc3339(until),
-    }  # fmt: skip
-
-
-def _stored(kept: Kept) -> web.Response:
-    """The receipt."""
-    receipt, until = kept.receipt, kept.until
-    fields = {
-        "state": "stored", "name": receipt.name, "size": receipt.size, "offset": receipt.size,
-        "expires": _rfc3339(until), "sha256": receipt.sha256,
-    }  # fmt: skip
-    return web.json_response(fields, headers=_headers(receipt.size, receipt.size, until))
-
-
-def _rfc3339(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

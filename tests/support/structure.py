@@ -23,7 +23,8 @@ ARROWS: dict[str, set[str]] = {
     "store": {"wire", "tasks"},
     "uploads": {"store", "wire", "tasks", "settings"},
     "sockets": {"uploads", "store", "wire", "tasks", "settings"},
-    "handler": {"sockets", "uploads", "store", "wire", "tasks", "settings"},
+    "http": {"uploads", "store", "wire", "tasks", "settings"},
+    "handler": {"sockets", "http", "uploads", "store", "wire", "tasks", "settings"},
     "client": {"wire"},
     "command": {"client", "wire"},
 }

@@ -1,11 +1,15 @@
 """Those around an upload of which only the upload knows: a session that holds it, and a registry."""
 
+from typing import ClassVar
+
 from jackfield.app.handler import Failure
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 
 
 class Writer:
     """See `uploads.upload.Writer`."""
+
+    brief: ClassVar[bool] = False
 
     @property
     def backpressured(self) -> bool:

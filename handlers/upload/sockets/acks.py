@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.uploads.batches import BATCH
 from jackfield.handlers.upload.wire import messages
 
-BATCH: Final = 4 * 1024 * 1024  # bytes that make a visit to the worker thread worth its 100 to 200 µs
 _EVERY: Final = 0.1  # seconds between acks at the most, while bytes come
 _TOGETHER: Final = 64  # acks in one write at the most
 

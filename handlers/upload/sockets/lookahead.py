@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from jackfield.app.handler import Batch, Connection, Failure
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.sockets.acks import BATCH
-from jackfield.handlers.upload.sockets.one import PATIENCE, least
 from jackfield.handlers.upload.store.small import SMALL
+from jackfield.handlers.upload.uploads.batches import BATCH, PATIENCE, least
 from jackfield.handlers.upload.wire.messages import End, Promise, parse_many
 
 

@@ -12,9 +12,9 @@ from jackfield.app.handler import CALLER, Batch, Close, Connection, Disconnected
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.answers import Answers
 from jackfield.handlers.upload.sockets.lookahead import CompleteFile, Incoming
-from jackfield.handlers.upload.sockets.one import GRACE, LAST_TURN
 from jackfield.handlers.upload.sockets.outcomes import Outcomes
 from jackfield.handlers.upload.store.contract import Kept
+from jackfield.handlers.upload.uploads.batches import GRACE, LAST_TURN
 from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload

@@ -2,30 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from jackfield.app.errors import DRAINING, INTERNAL, NORMAL, TIMED_OUT
 from jackfield.app.handler import Batch, Close, Connection, Disconnected, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.sockets.acks import BATCH, Acks
-from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.sockets.acks import Acks
+from jackfield.handlers.upload.uploads.batches import BATCH, GRACE, LAST_TURN, PATIENCE, least
 from jackfield.handlers.upload.uploads.metrics import Words
+from jackfield.handlers.upload.uploads.session import Session
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Receipt
 from jackfield.handlers.upload.wire.one import Bytes, Finish, Left, Reset
 from jackfield.handlers.upload.wire.words import IDLE, SUPERSEDED
-
-# The pace of every socket that carries uploads, this one's and that of many files.
-PATIENCE: Final = 0.02  # seconds to wait for so many
-GRACE: Final = 0.05  # seconds of silence after which nothing more is on its way
-LAST_TURN: Final = 0.25  # seconds that a session which is ended may go on with what has arrived
-
-
-def least(options: UploadOptions) -> int:
-    """Bytes to wait for: a client that keeps to a small window must not wait for a batch that it may not fill."""
-    return min(BATCH, max(options.window // 4, 1))
 
 
 class Socket:
@@ -38,7 +29,7 @@ class Socket:
         self._token = token
         self._options = options
         self._acks = Acks(upload.part, options.window // 2, connection.offer_all)
-        self._session = Session(upload, options, results, connection.interrupt, self._acks.moved, connection)
+        self._session = Session(upload, options, results, connection.interrupt, self._acks.moved, connection.stream)
         self._least = least(options)
 
     async def run(self) -> None:

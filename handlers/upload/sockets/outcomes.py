@@ -9,9 +9,9 @@ from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.answers import Answers
 from jackfield.handlers.upload.sockets.lookahead import Incoming
-from jackfield.handlers.upload.sockets.one import LAST_TURN
-from jackfield.handlers.upload.sockets.session import Session
+from jackfield.handlers.upload.uploads.batches import LAST_TURN
 from jackfield.handlers.upload.uploads.metrics import Words
+from jackfield.handlers.upload.uploads.session import Session
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.many import ManyConversation, Slot
 from jackfield.handlers.upload.wire.messages import Receipt
@@ -43,7 +43,7 @@ class Outcomes:
         """A session for the upload of the slot."""
         session = self.sessions[slot] = Session(
             upload, self._options, self._results, partial(self._interrupted, slot), partial(self._answers.moved, slot),
-            self._connection,
+            self._connection.stream,
         )  # fmt: skip
         return session
 

@@ -106,6 +106,9 @@ class Recovery:
             part = self._disk.lstat(path)
         except FileNotFoundError:
             part = None
+        if manifest.promise.whole and part is None:
+            self._staging.remove(key)
+            return None
         if part is None or not stat.S_ISREG(part.st_mode) or part.st_size < manifest.durable:
             return self._begin_anew(key, manifest)
         if part.st_nlink > 1:
@@ -117,6 +120,9 @@ class Recovery:
             self._staging.replace_part(key, manifest.durable)
         elif manifest.complete is not None and self._is_complete(key, manifest, part):
             return self._publish(key, manifest)
+        if manifest.promise.whole:
+            self._staging.remove(key)
+            return None
         if part.st_size > manifest.durable:
             self._disk.truncate(path, manifest.durable)
         return manifest

@@ -139,7 +139,7 @@ class Uploads:
         options, size = self._options, promise.size or 0
         if size > account.max_size:
             raise Failure(TOO_LARGE, f"An upload may have {account.max_size} bytes.")
-        if not lazily:
+        if not lazily or promise.whole:
             if await _from_store(self._store.taken(promise.name)):
                 raise Failure(NAME_TAKEN, "The name is taken.")
             self._space.invalidate()
@@ -250,9 +250,15 @@ class Uploads:
         """Throw an open upload away, or the receipt of a stored one, whose file stays. Raises Failure."""
         found = await self.find(token)
         if isinstance(found, OpenUpload):
-            await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
+            why = Failure(CANCELLED, "The upload was cancelled.")
+            await self._remove(found, why)
+            self._tell(found, why)
         await _from_store(self._store.forget(key_of(token)))
         self._metrics.results.labels("cancelled" if isinstance(found, OpenUpload) else "forgotten").inc()
+
+    async def discard(self, upload: OpenUpload) -> None:
+        """Throw away what its request did not bring whole; that is told when its session ends. Raises Failure."""
+        await self._remove(upload, Failure(CANCELLED, "The request that brought it has ended."))
 
     async def cancel_by_id(self, name: str) -> None:
         """The same by its name in the log."""
@@ -262,9 +268,11 @@ class Uploads:
         await self._cancel(found)
 
     async def _cancel(self, found: OpenUpload) -> None:
-        await self._remove(found, Failure(CANCELLED, "The upload was cancelled."))
+        why = Failure(CANCELLED, "The upload was cancelled.")
+        await self._remove(found, why)
         if found.receipt is not None:
             raise Failure(ALREADY_STORED, "The upload is stored; it cannot be cancelled.")
+        self._tell(found, why)
         self._metrics.results.labels("cancelled").inc()
 
     def overview(self) -> list[dict[str, Any]]:
@@ -282,8 +290,10 @@ class Uploads:
         ]  # fmt: skip
 
     async def _expire(self, upload: OpenUpload) -> None:
+        why = Failure(EXPIRED, "The upload has expired.")
         try:
-            await self._remove(upload, Failure(EXPIRED, "The upload has expired."))
+            await self._remove(upload, why)
+            self._tell(upload, why)
         except Failure as failure:
             log.warning("upload.not_removed", upload=upload.id, problem=failure.detail)
 
@@ -300,7 +310,9 @@ class Uploads:
                 raise failure_of(error) from error
             finally:
                 self._drop(upload)
-            log.info("upload.failed", upload=upload.id, failure=why.kind.code)
+
+    def _tell(self, upload: OpenUpload, why: Failure) -> None:
+        log.info("upload.failed", upload=upload.id, failure=why.kind.code)
 
     async def sweep(self) -> None:
         """Remove what has expired, end what is too slow, and let the store drop old receipts. Raises OSError."""

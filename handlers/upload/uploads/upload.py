@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import structlog
 
@@ -18,6 +18,7 @@ from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, SUPERSEDED, failure_of
 
+NEWER: Final = "A newer socket or request goes on with this upload."
 SYNC_IDLE: Final = 0.4  # seconds without bytes after which all that has come is made durable
 MAX_SYNC_DELAY: Final = 5.0  # seconds after which that is done for a client that is never idle
 
@@ -25,7 +26,12 @@ log = structlog.get_logger()
 
 
 class Writer(Protocol):
-    """A session on a socket that sends the upload, as the upload sees it."""
+    """A session, of a socket or of a request, that sends the upload, as the upload sees it.
+
+    `brief` is that of a request: whoever asks by HTTP how far the upload is may end it (see `end_request`).
+    """
+
+    brief: ClassVar[bool]
 
     def end(self, failure: Failure) -> None:
         """Somebody else has ended it."""
@@ -35,7 +41,7 @@ class Writer(Protocol):
 
     @property
     def backpressured(self) -> bool:
-        """Whether its socket is not read, for want of memory: then the client is not idle, but held back."""
+        """Whether its client is not read, for want of memory: then the client is not idle, but held back."""
 
     @property
     def waiting(self) -> bool:
@@ -128,12 +134,12 @@ class OpenUpload:
         """
         previous, self.session = self.session, session
         if previous is not None:
-            previous.end(Failure(SUPERSEDED, "A newer socket goes on with this upload."))
+            previous.end(Failure(SUPERSEDED, NEWER))
         if self._draining is not None:  # not `previous`, which may itself be waiting for it, and never write
             await self._draining.drained()
         async with self.lock:
             if self.session is not session:
-                raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
+                raise Failure(SUPERSEDED, NEWER)
             if self.gone is not None:
                 raise self.gone
             if self.receipt is None:
@@ -188,7 +194,7 @@ class OpenUpload:
 
     def _check(self, session: Writer) -> None:
         if self._writer is not session:
-            raise Failure(SUPERSEDED, "A newer socket goes on with this upload.")
+            raise Failure(SUPERSEDED, NEWER)
         if self.gone is not None:
             raise self.gone
 
@@ -279,6 +285,13 @@ class OpenUpload:
                 self._sync_soon()
         finally:
             self._sync = None
+
+    async def end_request(self) -> None:
+        """Where a request sends it, end that; when this returns all that it brought is written, and counted."""
+        session = self.session
+        if session is not None and session.brief:
+            session.end(Failure(SUPERSEDED, "A newer request has asked how far this upload is."))
+            await session.drained()
 
     def end_session(self, failure: Failure) -> None:
         """The socket that holds it hears of the failure, and lets go of it; what has arrived is kept."""

@@ -26,6 +26,7 @@ class Promise:
     plain: bool = False  # made with text/plain: its end is a Close frame
     metadata: str | None = None  # `Upload-Metadata` of a tus client, word for word
     length: int | None = None  # bytes, where they were told only after the creation
+    whole: bool = False  # made by the one request that brings all its bytes: nobody goes on with what a crash leaves
 
     @property
     def expected(self) -> int | None:

@@ -1,13 +1,13 @@
-"""One upload held by one socket, from the take-over to its release."""
+"""One upload held by one socket or request, from the take-over to its release."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final, Protocol
 
 import structlog
 
 from jackfield.app.errors import INTERNAL
-from jackfield.app.handler import Batch, Connection, Failure
+from jackfield.app.handler import Batch, Failure
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.metrics import Words
@@ -22,12 +22,22 @@ UNDER_WAY: Final = 3
 log = structlog.get_logger()
 
 
+class Source(Protocol):
+    """Where the bytes come from, as a session sees it."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is not read now, for want of memory."""
+
+
 class Session:
     """Holds an upload (see `uploads.upload.Writer`) and does what the protocol says with what comes.
 
-    `ended` is called with the failure when somebody else ends it: a newer socket, a cancellation, the
-    disk. `moved` is called when `offset` or `durable` has moved. The bytes come from `connection`.
+    `ended` is called with the failure when somebody else ends it: a newer session, a cancellation, the
+    disk. `moved` is called when `offset` or `durable` has moved. The bytes come from `source`.
     """
+
+    brief: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -36,14 +46,14 @@ class Session:
         results: Words,
         ended: Callable[[Failure], None],
         moved: Callable[[], None],
-        connection: Connection,
+        source: Source,
     ) -> None:
         self.upload = upload
         self._options = options
         self._results = results
         self._ended = ended
         self._moved = moved
-        self._connection = connection
+        self._source = source
         self._conversation: Conversation | None = None  # set by `hold`
         self._writing: set[asyncio.Task[None]] = set()
         self._fewer = asyncio.Event()  # set when a write has ended
@@ -144,6 +154,12 @@ class Session:
             self._broken = failure
             self.end(failure)
 
+    async def settle(self) -> None:
+        """Until all that came is written. Raises Failure where it could not be."""
+        await self._until(0)
+        if self._broken is not None:
+            raise self._broken
+
     async def _until(self, most: int) -> None:
         """Until at most so many writes are under way."""
         while len(self._writing) > most:
@@ -158,7 +174,7 @@ class Session:
     @property
     def backpressured(self) -> bool:
         """See `Writer`."""
-        return self._connection.stream.paused
+        return self._source.paused
 
     @property
     def waiting(self) -> bool:

@@ -1,0 +1,123 @@
+"""A request brings bytes to an open upload, as a socket does: the same lock, limits, batches and receipts.
+
+    async with appending(upload, body, options, results) as append:
+        # the upload is ours: whoever held it, socket or request, was ended `superseded`, and its bytes are written
+        append.offset                  # bytes that are written; what the request says of its place is compared here
+        await append.receive()         # the body to its end: all of it is written when this returns
+        receipt = await append.finish(sha256)  # verify and store, where this was the last byte
+    append.durable                     # behind the block: bytes that a crash cannot lose
+
+Left without `finish` the upload stays open, and what has come is durable. Every failure is raised as Failure, and what
+had come before it is kept: `superseded`, `draining`, `cancelled`, `idle`, `too_large` (the promised bytes are kept),
+`incomplete` (the body was cut, or is finished too early), `digest_mismatch`, `name_taken`, `no_space` and what else a
+disk does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from jackfield.app.errors import DRAINING, TIMED_OUT
+from jackfield.app.handler import Batch, Body, Disconnected, Failure
+from jackfield.handlers.upload.settings import UploadOptions
+from jackfield.handlers.upload.uploads.batches import BATCH, GRACE, LAST_TURN, PATIENCE, least
+from jackfield.handlers.upload.uploads.metrics import Words
+from jackfield.handlers.upload.uploads.session import Session
+from jackfield.handlers.upload.uploads.upload import OpenUpload
+from jackfield.handlers.upload.wire.messages import End, Receipt
+from jackfield.handlers.upload.wire.one import Bytes, Finish
+from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED
+
+
+class _RequestSession(Session):
+    """The session of one request."""
+
+    brief: ClassVar[bool] = True
+
+
+class Append:
+    """One request on one open upload. Made by `appending`."""
+
+    def __init__(self, session: Session, body: Body, options: UploadOptions) -> None:
+        self._session = session
+        self._body = body
+        self._idle = options.idle_timeout
+        self._least = least(options)
+        self.durable = 0  # bytes that are on stable storage; set when the upload is let go
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are written."""
+        return self._session.upload.part.offset
+
+    async def receive(self) -> None:
+        """Take the body to its end. Raises Failure; all that came before it is written all the same."""
+        await self._body.begin(self.offset)
+        try:
+            while (batch := await self._next()) is not None:
+                await self._session.receive(Bytes(batch.size), batch)
+            await self._session.settle()
+        except Disconnected:
+            raise Failure(INCOMPLETE, "The body ended early.") from None
+        except Failure as failure:
+            if failure.kind in (SUPERSEDED, DRAINING):
+                await self._use_what_came()
+            raise
+
+    async def _next(self) -> Batch | None:
+        try:
+            return await self._body.take(self._least, PATIENCE, self._idle, BATCH)
+        except Failure as failure:
+            if failure.kind is TIMED_OUT:
+                raise Failure(IDLE, failure.detail) from None
+            raise
+
+    async def _use_what_came(self) -> None:
+        """Somebody else ends this request: what has arrived is kept, as far as that takes no time."""
+        deadline = asyncio.get_running_loop().time() + LAST_TURN
+        try:
+            while asyncio.get_running_loop().time() < deadline:
+                async with asyncio.timeout(GRACE):
+                    batch = await self._body.source.next(1, 0, BATCH)
+                if batch is None:
+                    return
+                await self._session.receive(Bytes(batch.size), batch)
+        except (TimeoutError, Failure, Disconnected):
+            return
+
+    async def finish(self, sha256: str | None = None) -> Receipt:
+        """That was the last byte: verify and store. The bytes must have this digest, and the one that was promised.
+
+        It goes on to its end even if the client leaves meanwhile.
+        """
+        effect = await self._session.receive(End(sha256))
+        assert isinstance(effect, Finish)
+        finishing = self._session.finish(effect.sha256)
+        try:
+            return await self._body.interruptible(_wait(finishing))
+        except Failure as failure:
+            if failure.kind is not DRAINING or finishing.done():
+                raise
+            return await _wait(finishing)  # the service ends, and this ends well
+
+
+async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
+    """What it comes to; being cancelled here does not cancel it."""
+    return await asyncio.shield(finishing)
+
+
+@asynccontextmanager
+async def appending(upload: OpenUpload, body: Body, options: UploadOptions, results: Words) -> AsyncIterator[Append]:
+    """The upload is this request's in the block; see the module."""
+    session = _RequestSession(upload, options, results, body.interrupt, lambda: None, body)
+    append, problem = Append(session, body, options), None
+    try:
+        await session.hold()
+        yield append
+    except BaseException as error:
+        problem = error
+        raise
+    finally:
+        await session.release(problem)
+        append.durable = upload.part.durable
