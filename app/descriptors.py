@@ -6,9 +6,9 @@ import os
 import resource
 from typing import Final
 
-import structlog
+from jackfield.app.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 _RESERVE: Final = 32  # descriptors for the process itself and for plain HTTP requests
 

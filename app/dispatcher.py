@@ -5,7 +5,7 @@ Handlers raise and return; here alone that becomes a status before the upgrade, 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from jackfield.app.errors import Close, Disconnected, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.limits import Count
+from jackfield.app.logger import get_logger
 from jackfield.app.metrics import Metrics
 from jackfield.app.page import page
 from jackfield.app.resource import resource_path
@@ -49,7 +50,7 @@ class Dispatcher:
 
     def __init__(self, metrics: Metrics, server: ServerSettings) -> None:
         self._metrics = metrics
-        self._base = server.base_path
+        self.base = server.base_path  # before every path in the URLs that are given
         self._tokens = server.auth.tokens is not None
         self._max_connections = server.max_connections
         self._of_caller = Count(server.limits.connections)
@@ -66,7 +67,7 @@ class Dispatcher:
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
         self.draining = False
-        self._log = structlog.get_logger()
+        self._log = get_logger()
 
     def entry(self, handler: Handler) -> RequestHandler:
         """What aiohttp calls for a GET on one of the handler's paths."""
@@ -78,7 +79,7 @@ class Dispatcher:
                 await ended
                 return ws
             if handler.page is not None and accepts(request, "text/html"):
-                return await page(request, handler, self._base, token=self._tokens)
+                return await page(request, handler, self.base, token=self._tokens)
             response = await handler.get(request)
             response.headers.setdefault(hdrs.VARY, "Accept")
             return response
@@ -303,6 +304,11 @@ class Dispatcher:
             await closing.ping(connection)
 
     # -- the end of the service
+
+    @property
+    def serving(self) -> Mapping[Connection, asyncio.Task[None]]:
+        """The sockets that have not ended, and the tasks in which their handlers serve."""
+        return self._lives
 
     async def drain(self, limit: float) -> None:
         """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut.

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, NamedTuple, get_args
 
-import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typing_extensions import TypeVar
@@ -19,6 +18,7 @@ from typing_extensions import TypeVar
 from jackfield.app.body import Body
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
+from jackfield.app.logger import get_logger
 from jackfield.app.options import Directory, Duration, HandlerOptions, Percentage, Size
 from jackfield.app.origin import origin
 from jackfield.app.socket.buffers import Buffers
@@ -28,10 +28,30 @@ from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
 
 __all__ = [
-    "CALLER", "Batch", "Body", "BodyRoute", "Buffers", "Caller", "CannotStart", "Close", "Connection",
-    "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage",
-    "Size", "origin", "periodically", "supervised",
-]  # fmt: skip
+    "CALLER",
+    "Batch",
+    "Body",
+    "BodyRoute",
+    "Buffers",
+    "Caller",
+    "CannotStart",
+    "Close",
+    "Connection",
+    "Directory",
+    "Disconnected",
+    "Duration",
+    "Failure",
+    "Handler",
+    "HandlerOptions",
+    "Kind",
+    "Outbox",
+    "Percentage",
+    "Size",
+    "get_logger",
+    "origin",
+    "periodically",
+    "supervised",
+]
 
 
 _UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}  # the two belong together: RFC 9110, 7.8
@@ -81,7 +101,7 @@ class Handler(Generic[OptionsT]):
         self.path = path
         self.options = options  # its section of config.yaml, validated
         self.registry = registry  # where the handler's own metrics go
-        self.log = structlog.get_logger(handler=name)
+        self.log = get_logger(handler=name)
 
     async def serve(self, connection: Connection) -> None:
         """Hold the conversation on one socket, from its opening until this returns or raises."""

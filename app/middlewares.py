@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Container, Iterable
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler as RequestHandler
 from aiohttp.typedefs import Middleware
@@ -17,11 +16,12 @@ from jackfield.app.callers import CALLER
 from jackfield.app.errors import Failure, Kind
 from jackfield.app.handshake import wants_upgrade
 from jackfield.app.limits import Rate
+from jackfield.app.logger import get_logger
 from jackfield.app.logs import FAILURE, PATH, path_without_secrets
 from jackfield.app.metrics import Metrics
 from jackfield.app.resource import resource_path
 
-log = structlog.get_logger()
+log = get_logger()
 
 _SHOWN = 100  # characters of a header that are repeated in an answer and in the log
 _WARNINGS = 100  # pairs of origin and host that are logged, at the most: anybody can make up more

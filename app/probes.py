@@ -24,6 +24,9 @@ PROBES: Final = ("/healthz", "/readyz", "/metrics")
 
 PAGES: Final = Path(__file__).parent / "pages"
 
+_ROW: Final = Template((PAGES / "row.html").read_text(encoding="utf-8"))
+_INDEX: Final = Template((PAGES / "index.html").read_text(encoding="utf-8"))
+
 
 class Probes:
     """The service's own answers over plain HTTP."""
@@ -32,8 +35,7 @@ class Probes:
         self._handlers = handlers
         self._dispatcher = dispatcher
         self._metrics = metrics
-        self._rows = [(handler.name, handler.path, _summary(handler)) for handler in handlers]
-        self._page = _index_page(self._rows, base)
+        self.base = base  # before every path in the URLs that are given
         self._asking: dict[str, asyncio.Task[bool]] = {}  # calls of `ready` that have not ended, by the handler's name
 
     def routes(self) -> list[web.RouteDef]:
@@ -45,19 +47,21 @@ class Probes:
         answers = (self.health, self.readiness, self.metrics)
         return [web.get(path, answer) for path, answer in zip(PROBES, answers, strict=True)]
 
-    async def close(self, _: web.Application) -> None:
+    def close(self) -> None:
         """Cancel calls of `ready` that have not ended."""
         for task in self._asking.values():
             task.cancel()
 
     async def index(self, request: web.Request) -> web.Response:
         """What runs here, as HTML, JSON or plain text: the first of these that `Accept` names, else JSON."""
+        rows = [(handler.name, handler.path, _summary(handler)) for handler in self._handlers]
         if accepts(request, "text/html"):
-            return web.Response(text=self._page, content_type="text/html", headers=page_headers(request))
+            text = _index_page(rows, self.base)
+            return web.Response(text=text, content_type="text/html", headers=page_headers(request))
         if accepts(request, "text/plain") and not accepts(request, "application/json"):
-            lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in self._rows)
+            lines = "".join(f"{path}  {name}: {text}\n" for name, path, text in rows)
             return web.Response(text=f"jackfield {version('jackfield')}\n{lines}", headers={"Vary": "Accept"})
-        listed = [{"name": name, "path": path, "description": text} for name, path, text in self._rows]
+        listed = [{"name": name, "path": path, "description": text} for name, path, text in rows]
         body = {"service": "jackfield", "version": version("jackfield"), "handlers": listed}
         return web.json_response(body, headers={"Vary": "Accept"})
 
@@ -107,13 +111,11 @@ class Probes:
 
 
 def _index_page(rows: list[tuple[str, str, str]], base: str) -> str:
-    row = Template((PAGES / "row.html").read_text(encoding="utf-8"))
     cells = [
-        row.safe_substitute(name=html.escape(name), path=html.escape(path), description=html.escape(text))
+        _ROW.safe_substitute(name=html.escape(name), path=html.escape(path), description=html.escape(text))
         for name, path, text in rows
     ]
-    page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
-    return page.safe_substitute(
+    return _INDEX.safe_substitute(
         rows="".join(cells), base=base, shared=f"{base}/assets/app", version=version("jackfield")
     )
 

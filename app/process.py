@@ -8,7 +8,6 @@ import signal
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
-import structlog
 import uvloop
 from aiohttp import web, web_response
 
@@ -16,6 +15,7 @@ from jackfield.app import descriptors, logs
 from jackfield.app.config import Settings
 from jackfield.app.errors import CannotStart
 from jackfield.app.listening import listen, listen_for_admin
+from jackfield.app.logger import get_logger
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.notify import Notifier
 from jackfield.app.runner import Runner
@@ -23,7 +23,7 @@ from jackfield.app.service import DISPATCHER, RELOADED, create_admin_app, create
 from jackfield.app.tasks import beside, periodically, supervised
 from jackfield.app.tls import Certificate
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def run(settings: Settings) -> int:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Final
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -16,8 +15,10 @@ from jackfield.app.config.settings import ServerSettings
 from jackfield.app.cors import allow_origins
 from jackfield.app.descriptors import Exhaustion
 from jackfield.app.dispatcher import Dispatcher
+from jackfield.app.errors import CannotStart
 from jackfield.app.handler import Handler
 from jackfield.app.hosts import check_host
+from jackfield.app.logger import get_logger
 from jackfield.app.metrics import Metrics
 from jackfield.app.middlewares import check_origin, failures, limit_requests, small_bodies
 from jackfield.app.probes import PAGES, Probes
@@ -27,7 +28,7 @@ from jackfield.app.resource import resource_path
 from jackfield.app.routes import Routes
 from jackfield.app.tasks import beside, periodically, supervised
 
-log = structlog.get_logger()
+log = get_logger()
 
 DISPATCHER: Final = web.AppKey("dispatcher", Dispatcher)
 RELOAD: Final = 20.0
@@ -39,7 +40,15 @@ HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The whole service as an application, to be run by `run`, by a test server, or inside another program."""
+    """The whole service as an application, to be run by `run` or by a test server. Inside another program: `mount`."""
+    app = compose(settings, Gate)
+    app.cleanup_ctx.append(lambda _: life(app))
+    app.on_shutdown.append(lambda _: app[DISPATCHER].drain(settings.server.shutdown_timeout))
+    return app
+
+
+def compose(settings: Settings, gate_class: type[Gate]) -> web.Application:
+    """The application without its life cycle."""
     server = settings.server
     metrics = Metrics()
     dispatcher = Dispatcher(metrics, server)
@@ -48,14 +57,13 @@ def create_app(settings: Settings) -> web.Application:
         for name, section in settings.handlers.items()
     }
     tokens = None if server.auth.tokens is None else TokenFile(server.auth.tokens)
-    gate = Gate(TrustedProxies(server.trusted_proxies), tokens, server.auth.proxy_user)
+    gate = gate_class(TrustedProxies(server.trusted_proxies), tokens, server.auth.proxy_user)
     app = web.Application(middlewares=_middlewares(server, gate, dispatcher, handlers.values(), metrics))
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
     app[METRICS] = metrics
     app[RELOADED] = list[Reloaded]([tokens] if tokens is not None else [])
     probes = app[PROBES] = Probes(list(handlers.values()), dispatcher, metrics, server.base_path)
-    app.on_cleanup.append(probes.close)
     app.on_response_prepare.append(_harden_assets)
     if server.tls is not None:
         app.on_response_prepare.append(_insist_on_tls)
@@ -67,13 +75,14 @@ def create_app(settings: Settings) -> web.Application:
     routes.add_files("app", PAGES)
     for name, handler in handlers.items():
         routes.add_handler(settings.handlers[name].path, handler, dispatcher.entry(handler), gate)
-    app.cleanup_ctx.append(lambda _: _lifespans(app))
-
-    async def drain(_: web.Application) -> None:
-        await dispatcher.drain(server.shutdown_timeout)
-
-    app.on_shutdown.append(drain)
     return app
+
+
+def locate(app: web.Application, base: str, settings: Settings) -> None:
+    """From now on every URL that is given begins with `base`."""
+    app[DISPATCHER].base = app[PROBES].base = base
+    for name, handler in app[HANDLERS].items():
+        handler.path = base + settings.handlers[name].path
 
 
 def _middlewares(
@@ -126,9 +135,13 @@ async def reload(app: web.Application, *, forced: bool = False) -> None:
         await supervised("reload", partial(file.refresh, forced=forced))
 
 
-async def _lifespans(app: web.Application) -> AsyncIterator[None]:
+@contextlib.asynccontextmanager
+async def life(app: web.Application) -> AsyncIterator[None]:
     """Handlers open in the order of the configuration and close in reverse, with the sweeping beside them."""
+    if app[DISPATCHER].draining:
+        raise CannotStart("an application that has ended cannot be started again: make a new one")
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(app[PROBES].close)
         for handler in app[HANDLERS].values():
             await stack.enter_async_context(handler.lifespan())
         background = beside(

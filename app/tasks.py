@@ -5,15 +5,16 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-import structlog
 from prometheus_client import Counter
+
+from jackfield.app.logger import get_logger
 
 FAILURES: Final = Counter(
     "jackfield_task_failures", "Background work that failed, by its name", ["task"], registry=None
 )
 """For the whole process; every service in it shows it."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def supervised(name: str, make: Callable[[], Awaitable[None]]) -> bool:

@@ -3,13 +3,12 @@
 import ssl
 from typing import NoReturn
 
-import structlog
-
 from jackfield.app.config.settings import TlsSettings
 from jackfield.app.errors import CannotStart
+from jackfield.app.logger import get_logger
 from jackfield.app.reloading import Reloaded
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Certificate(Reloaded):

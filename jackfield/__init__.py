@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         Outbox,
         Percentage,
         Size,
+        get_logger,
         origin,
         periodically,
         supervised,
     )
+    from jackfield.app.mount import mount
     from jackfield.handlers.upload.client import (
         Changed,
         DigestMismatch,
@@ -50,23 +52,80 @@ if TYPE_CHECKING:
     )
 
 _SEAM = {
-    "Batch", "Body", "BodyRoute", "Buffers", "CALLER", "Caller", "CannotStart", "Close", "Connection", "Directory",
-    "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind", "Outbox", "Percentage", "Size",
-    "origin", "periodically", "supervised",
-}  # fmt: skip
+    "Batch",
+    "Body",
+    "BodyRoute",
+    "Buffers",
+    "CALLER",
+    "Caller",
+    "CannotStart",
+    "Close",
+    "Connection",
+    "Directory",
+    "Disconnected",
+    "Duration",
+    "Failure",
+    "Handler",
+    "HandlerOptions",
+    "Kind",
+    "Outbox",
+    "Percentage",
+    "Size",
+    "get_logger",
+    "origin",
+    "periodically",
+    "supervised",
+}
 
 __all__ = [
-    "CALLER", "Batch", "Body", "BodyRoute", "Buffers", "Caller", "CannotStart", "Changed", "Close", "Connection",
-    "DigestMismatch", "Directory", "Disconnected", "Duration", "Failure", "Handler", "HandlerOptions", "Kind",
-    "NoSpace", "Outbox", "Percentage", "Progress", "Receipt", "Refused", "Rejected", "Size", "Superseded",
-    "TokenConflict", "Unreachable", "Unrepeatable", "UploadError", "cancel", "draw_token", "origin", "periodically",
-    "supervised", "upload", "upload_file", "upload_many", "upload_stream",
-]  # fmt: skip
+    "CALLER",
+    "Batch",
+    "Body",
+    "BodyRoute",
+    "Buffers",
+    "Caller",
+    "CannotStart",
+    "Changed",
+    "Close",
+    "Connection",
+    "DigestMismatch",
+    "Directory",
+    "Disconnected",
+    "Duration",
+    "Failure",
+    "Handler",
+    "HandlerOptions",
+    "Kind",
+    "NoSpace",
+    "Outbox",
+    "Percentage",
+    "Progress",
+    "Receipt",
+    "Refused",
+    "Rejected",
+    "Size",
+    "Superseded",
+    "TokenConflict",
+    "Unreachable",
+    "Unrepeatable",
+    "UploadError",
+    "cancel",
+    "draw_token",
+    "get_logger",
+    "mount",
+    "origin",
+    "periodically",
+    "supervised",
+    "upload",
+    "upload_file",
+    "upload_many",
+    "upload_stream",
+]
 
 
 def __getattr__(name: str) -> Any:
     # The client needs aiohttp alone, so nothing of the service may be imported for it, and the reverse (PEP 562).
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "jackfield.app.handler" if name in _SEAM else "jackfield.handlers.upload.client"
-    return getattr(importlib.import_module(home), name)
+    home = "app.handler" if name in _SEAM else "app.mount" if name == "mount" else "handlers.upload.client"
+    return getattr(importlib.import_module(f"jackfield.{home}"), name)

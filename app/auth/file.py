@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import structlog
-
 from jackfield.app.auth import tokens
 from jackfield.app.auth.tokens import Token, TokenSet
 from jackfield.app.config.problems import ConfigError
 from jackfield.app.errors import CannotStart
+from jackfield.app.logger import get_logger
 from jackfield.app.reloading import Reloaded
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class TokenFile(Reloaded):

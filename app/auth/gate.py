@@ -39,16 +39,14 @@ class Gate:
     @web.middleware
     def identify(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         """Say who it is, to handlers and to each line of the log. Refuses nobody."""
-        peer = request.remote or (UNIX if request.transport is not None else "lost")
-        caller = request[CALLER] = self._caller(request, peer)
+        caller = request[CALLER] = self._caller(request)
         _name(request, caller.user)
         structlog.contextvars.clear_contextvars()  # those of the request before, on the same connection
-        structlog.contextvars.bind_contextvars(remote=caller.remote)
-        if caller.user is not None:
-            structlog.contextvars.bind_contextvars(user=caller.user)
+        structlog.contextvars.bind_contextvars(**_logged(caller))
         return handler(request)
 
-    def _caller(self, request: web.Request, peer: str) -> Caller:
+    def _caller(self, request: web.Request) -> Caller:
+        peer = request.remote or (UNIX if request.transport is not None else "lost")
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         remote = self._proxies.remote(peer, forwarded)
         scheme = self._proxies.scheme(peer, forwarded, request.headers.getall(hdrs.X_FORWARDED_PROTO, ()))
@@ -88,6 +86,32 @@ class Gate:
         token = request.get(_TOKEN)
         if token is not None and not token.opens(name):
             raise Failure(FORBIDDEN, f"The token {token.name} is not for {name}.")
+
+
+class MountedGate(Gate):
+    """The same in somebody's application, whose middlewares may have named the caller before.
+
+    What they have put into the request and into the variables of the log is theirs, and stays as it is.
+    """
+
+    @web.middleware
+    async def identify(self, request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+        """See `Gate`."""
+        caller = request[CALLER] = request.get(CALLER) or self._caller(request)
+        if "user" not in request:
+            _name(request, caller.user)
+        with structlog.contextvars.bound_contextvars(**_logged(caller)):
+            return await handler(request)
+
+    def _caller(self, request: web.Request) -> Caller:
+        found = super()._caller(request)
+        user = request.get("user")
+        return Caller(user, found.remote, scheme=found.scheme) if isinstance(user, str) and user else found
+
+
+def _logged(caller: Caller) -> dict[str, str]:
+    """What each line of the log says of the caller."""
+    return {"remote": caller.remote, **({} if caller.user is None else {"user": caller.user})}
 
 
 def _name(request: web.Request, user: str | None) -> None:

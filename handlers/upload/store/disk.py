@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-import structlog
+from jackfield.app.handler import get_logger
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK
@@ -19,7 +19,7 @@ FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK
 
 _BLOCK: Final = 1024 * 1024
 
-log = structlog.get_logger()
+log = get_logger()
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-import structlog
 from aiofiles.threadpool import wrap
 
 from jackfield.app.errors import Failure
+from jackfield.app.handler import get_logger
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.store.failstop import FailStop
 from jackfield.handlers.upload.store.file import Damaged, DigestState, HashingFile
@@ -24,7 +24,7 @@ from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH
 
 _REHASH_AT_ONCE: Final = 256 * 1024 * 1024  # bytes that are digested before `ready`; about half a second
 
-log = structlog.get_logger()
+log = get_logger()
 
 _T = TypeVar("_T")
 

@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import structlog
-
 from jackfield.app.errors import Failure
+from jackfield.app.handler import get_logger
 from jackfield.handlers.upload.store.publish import Publisher
 from jackfield.handlers.upload.store.records import Manifest, Member, Stored
 from jackfield.handlers.upload.wire.messages import Receipt
 
-log = structlog.get_logger()
+log = get_logger()
 
 _T = TypeVar("_T")
 

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-import structlog
-
 from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE
-from jackfield.app.handler import Caller, Failure
+from jackfield.app.handler import Caller, Failure, get_logger
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.uploads.accounts import NOBODY, Account, Accounts
@@ -38,7 +36,7 @@ from jackfield.handlers.upload.wire.words import (
 _BYTES_OF_TOKEN: Final = 24
 _LOGGED_NAME: Final = 200  # characters of a name that is refused: it may be as long as a request
 
-log = structlog.get_logger()
+log = get_logger()
 
 _T = TypeVar("_T")
 

@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Protocol
 
-import structlog
-
 from jackfield.app.errors import INTERNAL
-from jackfield.app.handler import Batch, Failure
+from jackfield.app.handler import Batch, Failure, get_logger
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.metrics import Words
@@ -19,7 +17,7 @@ from jackfield.handlers.upload.wire.one import Bytes, Conversation, Event, Fail,
 UNDER_WAY: Final = 3
 """Batches given to the disk before the one before is done: while the event loop hears of one the next is written."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Source(Protocol):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, Protocol
 
-import structlog
-
 from jackfield.app.errors import BAD_REQUEST, INTERNAL, TOO_LARGE, Failure
+from jackfield.app.handler import get_logger
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Part
@@ -22,7 +21,7 @@ NEWER: Final = "A newer socket or request goes on with this upload."
 SYNC_IDLE: Final = 0.4  # seconds without bytes after which all that has come is made durable
 MAX_SYNC_DELAY: Final = 5.0  # seconds after which that is done for a client that is never idle
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Writer(Protocol):
