@@ -26,6 +26,7 @@ from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.outbox import Outbox
 from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import periodically, supervised
+from jackfield.app.topic import Delivery, Member, Topic
 
 __all__ = [
     "CALLER",
@@ -37,6 +38,7 @@ __all__ = [
     "CannotStart",
     "Close",
     "Connection",
+    "Delivery",
     "Directory",
     "Disconnected",
     "Duration",
@@ -44,9 +46,11 @@ __all__ = [
     "Handler",
     "HandlerOptions",
     "Kind",
+    "Member",
     "Outbox",
     "Percentage",
     "Size",
+    "Topic",
     "get_logger",
     "origin",
     "periodically",

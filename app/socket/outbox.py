@@ -51,14 +51,27 @@ class Outbox:
 
     async def put(self, message: str | bytes) -> bool:
         """Queue a message; False where it was dropped, or the socket is over. Waits with "wait" alone."""
-        while self._full == "wait" and not self._closed and not self._fits(_size(message)):
-            self._space.clear()
-            await self._space.wait()
+        while self.awaited(size_of(message)):
+            await self.room()
         return self.put_nowait(message)
 
     def put_nowait(self, message: str | bytes) -> bool:
         """The same without waiting: with "wait" what does not fit is dropped."""
-        size = _size(message)
+        queued = self.queue(message, size_of(message))
+        self.wake()
+        return queued
+
+    def awaited(self, size: int) -> bool:
+        """Whether `put` would wait until there is room for so many bytes."""
+        return self._full == "wait" and not self._closed and not self._fits(size)
+
+    async def room(self) -> None:
+        """Wait until there is more room than now, or nothing is sent any more."""
+        self._space.clear()
+        await self._space.wait()
+
+    def queue(self, message: str | bytes, size: int) -> bool:
+        """Queue a message of so many bytes, to be sent after `wake`; False where it was dropped."""
         if self._full == "drop_oldest":
             while self._waiting and not self._fits(size):
                 self._drop(self._waiting.popleft()[1])
@@ -67,8 +80,11 @@ class Outbox:
             return False
         self._waiting.append((message, size))
         self._hold(size)
-        self._queued.set()
         return True
+
+    def wake(self) -> None:
+        """Send what is queued."""
+        self._queued.set()
 
     def _fits(self, size: int) -> bool:
         """A message that is larger than all of the queue goes through alone."""
@@ -81,7 +97,7 @@ class Outbox:
     def _refuse(self) -> None:
         self._count(1)
         if self._full == "disconnect" and not self._closed:
-            self._close()
+            self.close()
             self._failure = Failure(SLOW_READER, "It reads more slowly than others write to it.")
             self._connection.interrupt(self._failure)
 
@@ -107,15 +123,14 @@ class Outbox:
         finally:
             self._sending.cancel()
             await asyncio.wait([self._sending])
-            self._close()
+            self.close()
         if kind is None and self._failure is not None:
             raise self._failure
 
     async def _sent(self) -> None:
         """Until all that was put here is sent, or cannot be."""
         while (self._waiting or self._in_flight) and not self._closed:
-            self._space.clear()
-            await self._space.wait()
+            await self.room()
 
     async def _send_all(self) -> None:
         try:
@@ -125,7 +140,7 @@ class Outbox:
                 self._queued.clear()
                 await self._queued.wait()
         except (Close, Disconnected):
-            self._close()  # the handler hears of the end where it waits itself
+            self.close()  # the handler hears of the end where it waits itself
 
     async def _send(self, message: str | bytes, size: int) -> None:
         self._in_flight = True
@@ -139,8 +154,8 @@ class Outbox:
             self._hold(-size)
             self._space.set()
 
-    def _close(self) -> None:
-        """Drop the queue."""
+    def close(self) -> None:
+        """Drop the queue, and send nothing more."""
         self._closed = True
         while self._waiting:
             self._drop(self._waiting.popleft()[1])
@@ -148,5 +163,6 @@ class Outbox:
         self._queued.set()
 
 
-def _size(message: str | bytes) -> int:
+def size_of(message: str | bytes) -> int:
+    """Its bytes on the wire."""
     return len(message.encode()) if isinstance(message, str) else len(message)
