@@ -1,7 +1,6 @@
 """The upload handler: its HTTP routes and its sockets."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from jackfield.app.errors import BAD_REQUEST, DRAINING, NOT_FOUND, UNSUPPORTED_M
 from jackfield.app.handler import CALLER, Body, BodyRoute, Buffers, Connection, Failure, Handler, periodically
 from jackfield.handlers.upload.http import answers
 from jackfield.handlers.upload.http.names import PLACE
+from jackfield.handlers.upload.http.protocols import EXPOSED_HEADERS, REQUEST_HEADERS, Protocols
 from jackfield.handlers.upload.http.put import Put
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.many import ManySocket
@@ -37,7 +37,8 @@ class Upload(Handler[UploadOptions]):
     keyed = ("/{token}",)
     subprotocols = ("upload.v1",)
     page = Path(__file__).parent / "page"
-    exposed_headers = ("Upload-Expires", "Upload-Length", "Upload-Offset")
+    request_headers = REQUEST_HEADERS
+    exposed_headers = EXPOSED_HEADERS
     outlives = True  # bytes that have arrived are written even if the socket is lost
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:
@@ -50,6 +51,7 @@ class Upload(Handler[UploadOptions]):
             options.directory, options.on_conflict, options.receipts_kept, options.expires, self.metrics.syncs.observe
         )
         self.uploads = Uploads(self.store, options, self.metrics)
+        self._protocols = Protocols(path, self.uploads, options, self.metrics.results)
         self._probe = DiskProbe(options.directory)
 
     @asynccontextmanager
@@ -72,16 +74,25 @@ class Upload(Handler[UploadOptions]):
     # -- plain HTTP
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Cancel, and what has only one method; asking is `get`."""
-        return (web.delete("/{token}", self.cancel), web.get(PLACE, self._nothing))
+        """Cancel, what can be done here, and what has only one method; asking is `get`."""
+        return (
+            web.delete("/{token}", self._protocols.cancel), web.options("", self._options),
+            web.options("/{token}", self._options), web.get(PLACE, self._nothing),
+        )  # fmt: skip
+
+    async def _options(self, _: web.Request) -> web.Response:
+        return self._protocols.abilities()
 
     async def _nothing(self, _: web.Request) -> web.Response:
         raise Failure(NOT_FOUND, "There is nothing at this path.")
 
     def body_routes(self) -> Iterable[BodyRoute]:
-        """Create, and send a file."""
-        put = Put(self.path, self.uploads, self.options, self.metrics.results)
-        return (BodyRoute("POST", "", self.create), BodyRoute("PUT", PLACE, put))
+        """Create, send a file, and append to an upload."""
+        put, on_upload = Put(self.path, self.uploads, self.options, self.metrics.results), self._protocols.on_upload
+        return (
+            BodyRoute("POST", "", self.create), BodyRoute("PUT", PLACE, put),
+            BodyRoute("PATCH", "/{token}", on_upload), BodyRoute("POST", "/{token}", on_upload),
+        )  # fmt: skip
 
     def admin_routes(self) -> Iterable[web.RouteDef]:
         """What is open, and cancelling it by its `id` in the log."""
@@ -95,7 +106,9 @@ class Upload(Handler[UploadOptions]):
         return web.Response(status=204)
 
     async def create(self, request: web.Request, body: Body) -> web.Response:
-        """`POST`: a new upload, by JSON or by its name as text."""
+        """`POST`: a new upload, by JSON, by its name as text, or as another protocol says."""
+        if (created := await self._protocols.create(request, body)) is not None:
+            return created
         try:
             text = (await body.read()).decode("utf-8")
         except UnicodeDecodeError:
@@ -113,8 +126,8 @@ class Upload(Handler[UploadOptions]):
         return self._created(token, found, status=201 if new else 200)
 
     def _created(self, token: str, upload: OpenUpload, status: int) -> web.Response:
-        url, until = f"{self.path}/{token}", time.time() + self.uploads.expires_in(upload)
-        headers = {"Location": url, **answers.headers(upload.part.offset, upload.promise.size, until)}
+        url, until = f"{self.path}/{token}", self.uploads.expires_at(upload)
+        headers = {"Location": url, **answers.headers(upload.offset, upload.promise.expected, until)}
         if upload.promise.plain:
             return web.Response(text=token, status=status, headers=headers)
         fields = {
@@ -128,17 +141,7 @@ class Upload(Handler[UploadOptions]):
         token = request.match_info.get("token")
         if token is None:
             return await super().get(request)
-        found = await self.uploads.find(token)
-        if isinstance(found, Kept):
-            return answers.stored(found)
-        until = time.time() + self.uploads.expires_in(found)
-        headers = answers.headers(found.part.offset, found.promise.size, until)
-        return web.json_response(answers.open_fields(found, until), headers=headers)
-
-    async def cancel(self, request: web.Request) -> web.Response:
-        """`DELETE`: throw an open upload away."""
-        await self.uploads.cancel(request.match_info["token"])
-        return web.Response(status=204)
+        return await self._protocols.ask(request, request.method)
 
     # -- the socket
 

@@ -25,7 +25,7 @@ def open_fields(upload: OpenUpload, until: float) -> dict[str, Any]:
     """What JSON says of an open upload."""
     promise = upload.promise
     return {
-        "state": "open", "name": promise.name, "size": promise.size, "offset": upload.part.offset,
+        "state": "open", "name": promise.name, "size": promise.expected, "offset": upload.offset,
         "expires": rfc3339(until),
     }  # fmt: skip
 
@@ -39,10 +39,21 @@ def stored_fields(kept: Kept) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def opened(upload: OpenUpload, until: float) -> web.Response:
+    """How far it is, to whoever asks."""
+    return web.json_response(open_fields(upload, until), headers=headers(upload.offset, upload.promise.expected, until))
+
+
 def stored(kept: Kept) -> web.Response:
     """The receipt, to whoever asks for it."""
     size = kept.receipt.size
     return web.json_response(stored_fields(kept), headers=headers(size, size, kept.until))
+
+
+async def interim(request: web.Request, head: str) -> None:
+    """Send an answer before the answer (RFC 9110, 15.2): a status, and lines that end in CRLF."""
+    await request.writer.write(f"HTTP/1.1 {head}\r\n".encode("latin-1"))
+    request.writer.output_size = 0  # nothing of the answer itself was sent
 
 
 def rfc3339(when: float) -> str:

@@ -3,6 +3,7 @@
     async with appending(upload, body, options, results) as append:
         # the upload is ours: whoever held it, socket or request, was ended `superseded`, and its bytes are written
         append.offset                  # bytes that are written; what the request says of its place is compared here
+        await append.amend(length)     # where the client says only now how long the file will be
         await append.receive()         # the body to its end: all of it is written when this returns
         receipt = await append.finish(sha256)  # verify and store, where this was the last byte
     append.durable                     # behind the block: bytes that a crash cannot lose
@@ -20,6 +21,7 @@ from typing import ClassVar
 
 from jackfield.app.errors import DRAINING, TIMED_OUT
 from jackfield.app.handler import Batch, Body, Disconnected, Failure
+from jackfield.handlers.upload.http.proof import Proof
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.batches import BATCH, GRACE, LAST_TURN, PATIENCE, least
 from jackfield.handlers.upload.uploads.metrics import Words
@@ -51,11 +53,31 @@ class Append:
         """Bytes that are written."""
         return self._session.upload.part.offset
 
-    async def receive(self) -> None:
-        """Take the body to its end. Raises Failure; all that came before it is written all the same."""
+    async def amend(self, length: int) -> None:
+        """The whole will have so many bytes. Raises Failure, also where another length is known."""
+        await self._session.amend(length)
+
+    async def receive(self, proof: Proof | None = None) -> None:
+        """Take the body to its end. Raises Failure; all that came before it is written all the same.
+
+        Where a `proof` is asked for, the bytes count only if the body is whole, and has it.
+        """
+        if proof is None:
+            await self._receive(None)
+            return
+        await self._session.upload.expect_proof(self._session)
+        await self._receive(proof)
+        if not proof.holds:
+            await self._session.upload.disproved(self._session)
+            raise proof.failure
+        self._session.upload.proved()
+
+    async def _receive(self, proof: Proof | None) -> None:
         await self._body.begin(self.offset)
         try:
             while (batch := await self._next()) is not None:
+                if proof is not None:
+                    await proof.take(batch.views)
                 await self._session.receive(Bytes(batch.size), batch)
             await self._session.settle()
         except Disconnected:

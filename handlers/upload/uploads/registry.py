@@ -207,6 +207,10 @@ class Uploads:
         kept = options.expires if upload.used else min(options.unused, options.expires)
         return upload.last_byte + kept - time.monotonic()
 
+    def expires_at(self, upload: OpenUpload) -> float:
+        """The same in seconds since 1970."""
+        return time.time() + self.expires_in(upload)
+
     def _expired(self, upload: OpenUpload) -> bool:
         return upload.session is None and not upload.lock.locked() and self.expires_in(upload) <= 0
 

@@ -74,6 +74,11 @@ class Session:
         if offset and self.upload.receipt is None:
             log.info("upload.resumed", upload=self.upload.id, offset=offset)
 
+    async def amend(self, length: int) -> None:
+        """Its client says only now how many bytes it will have. Raises Failure, also where it has said otherwise."""
+        await self.upload.amend(self, length)
+        self._conversation = Conversation(self.upload.promise, self.upload.part.offset, self.upload.max_size)
+
     async def fill(self, data: bytes, end: End) -> Finish:
         """Give an upload that was created just now all the bytes that it may have, and its end. Raises Failure."""
         self._conversation = Conversation(self.upload.promise, 0, self.upload.max_size)

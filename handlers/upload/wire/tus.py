@@ -77,7 +77,7 @@ def name_of(found: dict[str, bytes]) -> str | None:
         except UnicodeDecodeError:
             raise Failure(INVALID_NAME, f"{key} is not UTF-8.") from None
         if said not in _ABSENT:
-            return unicodedata.normalize("NFC", said)
+            return unicodedata.normalize("NFC", said.removeprefix("/") if key == "relativePath" else said)
     return None
 
 
