@@ -79,7 +79,7 @@ async def test_metrics_are_prometheus_text(outsider: Outsider) -> None:
     [
         ("POST", "/pingpong", {"GET"}), ("POST", "/healthz", {"GET"}),
         ("PUT", "/upload", {"GET", "POST"}), ("DELETE", "/upload", {"GET", "POST"}),
-        ("PATCH", "/upload/sometoken", {"GET", "HEAD", "DELETE"}),
+        ("PURGE", "/upload/sometoken", {"GET", "HEAD", "DELETE", "PATCH"}),
     ],
 )  # fmt: skip
 async def test_another_method_is_not_allowed(outsider: Outsider, method: str, path: str, allowed: set[str]) -> None:

@@ -172,8 +172,7 @@ class OpenUpload:
             return None
         ended = self.ended
         left = None
-        open_ = self.receipt is None and self.gone is None and not ended
-        if open_ and await self._drop_unproved(session) and await self._sync_rest():
+        if self._is_open() and await self._drop_unproved(session) and await self._sync_rest():
             left = (self.part.offset, self.part.durable)
         if self.session is not session:
             return None
@@ -183,6 +182,9 @@ class OpenUpload:
                 if self.session is None and self.gone is None:
                     await self.part.detach()
         return left
+
+    def _is_open(self) -> bool:
+        return self.receipt is None and self.gone is None and not self.ended
 
     def detach(self, session: Writer) -> None:
         """The session is over, and the upload is stored."""
@@ -286,11 +288,13 @@ class OpenUpload:
             self._sync = None
 
     async def end_request(self) -> None:
-        """Where a request sends it, end that; when this returns all that it brought is written, and counted."""
+        """Where a request sends it, end that; when this returns all that it brought, and that counts, is durable."""
         session = self.session
         if session is not None and session.brief:
             session.end(Failure(SUPERSEDED, "A newer request has asked how far this upload is."))
             await session.drained()
+            if self._is_open() and await self._drop_unproved(session):
+                await self._sync_rest()
 
     def end_session(self, failure: Failure) -> None:
         """The socket that holds it hears of the failure, and lets go of it; what has arrived is kept."""
@@ -350,8 +354,10 @@ class OpenUpload:
     async def _drop_unverified(self) -> None:
         """Under `lock`, when no write is under way. Raises OSError; then `attach` drops them."""
         if self._unverified is not None:
-            self._unverified = None
-            await self.part.rollback()
+            try:
+                await self.part.rollback()
+            finally:
+                self._unverified = None
 
     async def amend(self, session: Writer, length: int) -> None:
         """Its client says only now how many bytes it will have. Raises Failure, also where it has said otherwise."""
