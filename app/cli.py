@@ -1,4 +1,4 @@
-"""The command `jackfield`: serve, check, schema, and what handlers add by the entry points `jackfield.commands`."""
+"""The command `jackfield`: those of the service, and what handlers add by the entry points `jackfield.commands`."""
 
 import argparse
 import contextlib
@@ -11,6 +11,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jackfield.app import new
 from jackfield.app.errors import CannotStart
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="FILE")
         command.set_defaults(run=partial(_configured, run))
+        if name == "serve":
+            text = "for development: start anew when the configuration or a file of a handler has changed"
+            command.add_argument("--reload", action="store_true", help=text)
+            command.set_defaults(run=_serve_command)
+    new.add_to(commands)
     for entry in sorted(entry_points(group="jackfield.commands"), key=lambda entry: entry.name):
         try:
             add = entry.load()
@@ -60,8 +66,7 @@ def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace
     try:
         from jackfield.app.config import ConfigError, load
     except ModuleNotFoundError as error:
-        print(f"jackfield: {error}: pip install 'jackfield[server]'", file=sys.stderr)
-        return 1
+        return _missing(error)
     try:
         run(load(arguments.config))
     except ConfigError as error:
@@ -71,11 +76,25 @@ def _configured(run: "Callable[[Settings], None]", arguments: argparse.Namespace
     return 0
 
 
+def _missing(error: ModuleNotFoundError) -> int:
+    return _complain(f"jackfield: {error}: pip install 'jackfield[server]'", 1)
+
+
 def _complain(text: str, status: int) -> int:
     """Print an error to standard error, if it can be written; return the exit status."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
     return status
+
+
+def _serve_command(arguments: argparse.Namespace) -> int:
+    if not arguments.reload:
+        return _configured(_serve, arguments)
+    try:
+        from jackfield.app.development import Supervisor
+    except ModuleNotFoundError as error:
+        return _missing(error)
+    return Supervisor(arguments.config).run()
 
 
 def _serve(settings: "Settings") -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from aiohttp.test_utils import TestClient
 
 from jackfield.app.config import build
 from jackfield.app.service import DISPATCHER, HANDLERS, create_app
-from jackfield.testing import JackfieldServer
+from jackfield.testing import Clock, Closed, JackfieldServer
 from tests.support import handlers
+from tests.support.handlers import sections
 from tests.support.outsider import eventually
 from tests.support.rawsocket import RawSocket
 
@@ -112,3 +114,100 @@ async def test_an_upload_cut_off_in_aiohttps_test_client_keeps_its_bytes(aiohttp
         while (await ws.receive_json(timeout=5))["type"] != "stored":
             pass
     assert (tmp_path / "in" / "a").read_bytes() == data
+
+
+# -- faults, as those who write handlers find them in `jackfield.testing`
+
+
+async def test_half_a_frame_is_no_message(jackfield_server: JackfieldServer) -> None:
+    """What a client sends of a frame is no message until the rest has come."""
+    service = await jackfield_server(sections("echo"))
+    async with service.raw("/echo") as client:
+        await client.send_part("hello", 8)
+        await client.send_raw(b"llo")
+        assert await client.receive() == "hello"
+        await client.send(bytes(70_000))
+        assert await client.receive() == bytes(70_000)
+        await client.send_part("hello", 8)
+        client.drop()
+    await service.ended()
+
+
+async def test_a_link_is_dropped_after_so_many_bytes(jackfield_server: JackfieldServer) -> None:
+    """What fits comes through, and then the link is gone."""
+    service = await jackfield_server(sections("busy"))
+    busy = service.handler("busy", handlers.Busy)
+    busy.gate.set()
+    async with service.raw("/busy", cut_after=25) as client:
+        await client.send("hello")
+        assert await client.receive() == "hello"
+        await client.send("a message that is longer")
+        await service.ended()
+        (end,) = busy.ends
+        assert isinstance(end, handlers.Disconnected)
+        assert not end.clean
+
+
+@pytest.mark.parametrize("way", ["drop", "reset", "close"])
+async def test_a_handler_that_ends_is_waited_for(jackfield_server: JackfieldServer, way: str) -> None:
+    """Whichever way a client leaves; the service's end is told as well."""
+    service = await jackfield_server(sections("echo"))
+    async with service.raw("/echo") as client:
+        if way == "close":
+            await client.close(4000, "enough")
+            assert await client.closed() == Closed(4000)
+        else:
+            getattr(client, way)()
+        await service.ended()
+    async with service.raw("/echo") as client:
+        await service.stop()
+        assert (await client.closed()).code == 1012
+
+
+async def test_a_handler_that_outlives_its_client_is_found_out(jackfield_server: JackfieldServer) -> None:
+    """The error says which one, that its client has left, and the line in which it waits."""
+    service = await jackfield_server(sections("stubborn"))
+    async with service.raw("/stubborn"):
+        pass
+    with pytest.raises(AssertionError, match="have not ended") as found:
+        await service.ended(timeout=1)
+    assert "/stubborn" in str(found.value)
+    assert "whose client has left" in str(found.value)
+    assert "await asyncio.Event().wait()" in str(found.value)
+
+
+async def test_a_client_that_does_not_read(jackfield_server: JackfieldServer) -> None:
+    """It takes some kilobytes; what is behind that waits, and is there when it reads."""
+    service = await jackfield_server(sections("scripted"))
+    scripted = service.handler("scripted", handlers.Scripted)
+    waiting: list[int] = []
+
+    async def serve(connection: handlers.Connection) -> None:
+        for number in range(20):
+            if not await connection.offer(f"{number}".ljust(1_000_000)):
+                waiting.append(number)
+
+    scripted.script = serve
+    async with service.raw("/scripted") as client:
+        await eventually(lambda: asyncio.sleep(0, waiting))
+        assert str(await client.receive()).strip() == "0"
+        assert (await client.closed()).code == 1000
+
+
+async def test_a_clock_that_is_moved(jackfield_server: JackfieldServer, jackfield_clock: Clock) -> None:
+    """An hour passes at once: a handler's time limit is over, and clocks tell so."""
+    service = await jackfield_server(sections("scripted"))
+    scripted = service.handler("scripted", handlers.Scripted)
+
+    async def serve(connection: handlers.Connection) -> None:
+        await connection.send("waiting")
+        await connection.receive(timeout=3600)
+
+    scripted.script = serve
+    before = time.time()
+    async with service.raw("/scripted") as client:
+        assert await client.receive() == "waiting"
+        await jackfield_clock.advance(3600)
+        assert (await client.closed()).code == 4408
+    assert time.time() - before >= 3600
+    await service.ended()

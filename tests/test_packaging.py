@@ -140,6 +140,7 @@ def test_the_wheel_brings_one_package(built: Built) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     ours |= {str(path.relative_to(PROJECT)) for path in (PROJECT / "jackfield").glob("*.*")}
+    ours |= {str(path.relative_to(PROJECT)) for path in (PROJECT / "jackfield/testing").glob("*.*")}
     assert names == ours
 
 

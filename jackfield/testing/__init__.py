@@ -13,10 +13,11 @@ test of what happens then means more here.
 """
 
 # pytest imports this in every run on a machine where Jackfield is installed, so what is heavy is imported late.
-from collections.abc import AsyncIterator, Awaitable, Mapping
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
 
     from jackfield.app.config import Settings
     from jackfield.app.handler import Handler
+    from jackfield.testing.client import Closed, RawClient
+    from jackfield.testing.clock import Clock
 
 try:
     from pytest_asyncio import fixture as async_fixture
 except ModuleNotFoundError:  # without it the fixture cannot be used, and the runs of others must not break
     async_fixture = pytest.fixture  # type: ignore[assignment]
 
-__all__ = ["JackfieldServer", "RunningService", "jackfield_server"]
+__all__ = ["Clock", "Closed", "JackfieldServer", "RawClient", "RunningService", "jackfield_clock", "jackfield_server"]
+
+_HOMES = {"Closed": "client", "RawClient": "client", "Clock": "clock"}
+
+_H = TypeVar("_H")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 class RunningService:
@@ -50,6 +63,32 @@ class RunningService:
         from jackfield.app.service import HANDLERS
 
         return self.app[HANDLERS]
+
+    def handler(self, name: str, kind: type[_H]) -> _H:
+        """The handler of this name, which must be of this class."""
+        found = self.handlers[name]
+        assert isinstance(found, kind), f"{name} is a {type(found).__name__}"
+        return found
+
+    def raw(
+        self, path: str, *, receive_buffer: int = 4096, cut_after: int | None = None
+    ) -> "AbstractAsyncContextManager[RawClient]":
+        """A socket on which the test says every byte, for `async with`: half frames, resets, a client that does not
+        read. The kernel takes about `receive_buffer` bytes for it; after `cut_after` bytes the link is dropped.
+        """
+        from jackfield.testing.client import connect
+
+        return connect(self.port, path, receive_buffer, cut_after)
+
+    async def ended(self, timeout: float = 10.0) -> None:
+        """Wait until no handler serves any more, for a test whose clients have left.
+
+        Raises AssertionError where one still does after `timeout` seconds; it says where that one waits.
+        """
+        from jackfield.app.service import DISPATCHER
+        from jackfield.testing.waiting import all_ended
+
+        await all_ended(self.app[DISPATCHER].serving, timeout)
 
     def ws_connect(self, path: str, **options: Any) -> "AbstractAsyncContextManager[ClientWebSocketResponse]":
         """A socket on this path, for `async with`; `options` as of aiohttp's `ClientSession.ws_connect`.
@@ -78,8 +117,20 @@ class JackfieldServer(Protocol):
         """
 
 
+@pytest.fixture
+def jackfield_clock() -> "Iterator[Clock]":
+    """A clock that a test moves: `await jackfield_clock.advance(60)`."""
+    from jackfield.testing.clock import Clock
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield Clock(monkeypatch)
+
+
 @async_fixture
-async def jackfield_server(tmp_path: Path) -> AsyncIterator[JackfieldServer]:
+async def jackfield_server(
+    tmp_path: Path,
+    jackfield_clock: "Clock",  # it goes back only when the services have ended
+) -> AsyncIterator[JackfieldServer]:
     """Starts a service with the handlers a test names: `service = await jackfield_server({...})`."""
     async with AsyncExitStack() as stack:
 
