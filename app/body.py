@@ -1,69 +1,86 @@
 """The body of one request, taken as it arrives: in bounded memory, however long it is."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
 
-from jackfield.app.errors import ABNORMAL, BAD_REQUEST, TIMED_OUT, Close, Disconnected, Failure
+from jackfield.app.errors import BAD_REQUEST, TIMED_OUT, UNSUPPORTED_MEDIA_TYPE, Disconnected, Failure
+from jackfield.app.runner import UNANSWERED, Connection
+from jackfield.app.socket.body import BodyStream
+from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.interruption import Interruptible
+from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Batch
+from jackfield.app.tasks import supervised
 
-_AHEAD: Final = 256 * 1024  # bytes that aiohttp reads ahead of us
+_AHEAD: Final = 256 * 1024  # bytes that aiohttp gives at once
 
 
-class _Reader:
-    """What aiohttp gives of a body."""
+class _Pump:
+    """Reads a body from aiohttp, in the place of its transport: where that one brings chunks, or is somebody else's."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._content = request.content
-        self._views: list[memoryview] = []  # that have come, and were not taken
-        self._size = 0  # of these, in bytes
-        self.end: Close | Disconnected | None = None
-        self.on_end: Callable[[], None] = lambda: None
-        self.queued = False
-        self.paused = False
+    def __init__(self, content: asyncio.StreamReader) -> None:
+        self._content = content
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self.running: asyncio.Task[bool] | None = None  # set by `begin`
 
-    def wake(self) -> None:
-        """Nobody waits here but by being cancelled."""
+    def pause_reading(self) -> None:
+        """Bring nothing more."""
+        self._wanted.clear()
 
-    async def next(self, least: int, patience: float, most: int) -> Batch | None:
-        """The next bytes; None behind the last one. Raises Disconnected, Failure."""
-        while not self._size and not self._content.at_eof():
-            await self._read(most)
+    def resume_reading(self) -> None:
+        """Go on."""
+        self._wanted.set()
+
+    def is_closing(self) -> bool:
+        """It ends by itself."""
+        return False
+
+    def abort(self) -> None:
+        """A fault of ours: bring nothing more."""
+        self.stop()
+
+    def begin(self, stream: BodyStream) -> None:
+        """Bring all of it, in a task that ends with it."""
+        self.running = asyncio.create_task(supervised("body", lambda: self._run(stream)))
+
+    def stop(self) -> None:
+        """Nobody wants it any more."""
+        if self.running is not None:
+            self.running.cancel()
+
+    async def _run(self, stream: BodyStream) -> None:
         try:
-            async with asyncio.timeout(patience):
-                while self._size < least and not self._content.at_eof():
-                    await self._read(most - self._size)
-        except TimeoutError:
-            pass
-        views, size, self._views, self._size = self._views, self._size, [], 0
-        return Batch(views, size, lambda: None) if size else None
-
-    async def _read(self, most: int) -> None:
-        try:
-            data = await self._content.read(min(most, _AHEAD))
+            while True:
+                await self._wanted.wait()
+                data = await self._content.read(_AHEAD)
+                if not data:
+                    break
+                stream.feed(data)
         except web.RequestPayloadError as error:
-            raise Failure(BAD_REQUEST, f"The body cannot be read: {error}.") from error
-        except (OSError, RuntimeError) as error:
-            raise Disconnected(ABNORMAL, clean=False) from error
-        self._views.append(memoryview(data))
-        self._size += len(data)
+            stream.refuse(Failure(BAD_REQUEST, f"The body cannot be read: {error}."))
+        except (OSError, RuntimeError):  # aiohttp's words for a lost link
+            stream.cut()
+        else:
+            stream.end_of_body()
 
 
-class Body(Interruptible[_Reader]):
+class Body(Interruptible[BodyStream]):
     """The body of one request: a small one is read, another one is taken piece by piece.
 
     Waiting for it raises Disconnected when the link is lost, and what `interrupt` was given, so Failure `draining`
     when the service ends.
     """
 
-    def __init__(self, request: web.Request, seconds: float) -> None:
-        super().__init__(_Reader(request))
+    def __init__(self, request: web.Request, seconds: float, buffers: Buffers, shared: Shared) -> None:
         self._request = request
         self._seconds = seconds  # for a small one to be whole
-        self._expected = request.headers.get(hdrs.EXPECT) is not None  # the client waits for a word before it sends it
+        self.begun = False
+        self._pump = _Pump(cast("Any", request.content))
+        stream = BodyStream(request.protocol, cast("Any", self._pump), self.size, buffers, shared)
+        super().__init__(stream)
 
     @property
     def size(self) -> int | None:
@@ -74,7 +91,7 @@ class Body(Interruptible[_Reader]):
     @property
     def paused(self) -> bool:
         """Whether it is not read now, for want of memory."""
-        return self.source.paused
+        return self.source.paused and not self.source.complete
 
     def check(self) -> None:
         """Raise what has ended it already."""
@@ -82,15 +99,31 @@ class Body(Interruptible[_Reader]):
             raise self.interruption
 
     async def begin(self, offset: int) -> None:
-        """It is wanted: its first byte is the one at `offset` of the file that it will be written to."""
-        if self._expected:
-            self._expected = False
+        """It is wanted: its first byte is the one at `offset` of the file that it is written to. Raises Failure."""
+        if hdrs.CONTENT_ENCODING in self._request.headers:
+            raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send the bytes as they are, without a Content-Encoding.")
+        stream, protocol = self.source, self._request.protocol
+        self.begun = True
+        stream.align(offset)
+        try:
+            if self._request.content_length is not None and isinstance(protocol, Connection):
+                protocol.lend(self._request, stream)
+            else:
+                self._pump.begin(stream)
+            await self._continue()
+        except OSError:
+            stream.cut()
+
+    async def _continue(self) -> None:
+        """The client may have waited for this word before it sends the body."""
+        if self._request.get(UNANSWERED):
+            self._request[UNANSWERED] = False
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._request.writer.output_size = 0  # the answer is still to come
 
     async def read(self) -> bytes:
         """All of a small one. Raises Failure: 408 where it is not whole in time, 413 where it is not small."""
-        await self.begin(0)
+        await self._continue()
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._request.read()
@@ -106,10 +139,26 @@ class Body(Interruptible[_Reader]):
         while True:
             try:
                 async with asyncio.timeout(timeout):
-                    return await self.interruptible(self.source.next(least, patience, most))
+                    return await self.interruptible(self.next(least, patience, most))
             except TimeoutError:
                 if not self.paused:
                     raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
+
+    async def next(self, least: int, patience: float, most: int) -> Batch | None:
+        """The same, whatever it is interrupted by, and without a time limit."""
+        try:
+            batch = await self.source.next(least, patience, most)
+        except Disconnected as end:
+            if end.clean:
+                return None
+            raise
+        assert isinstance(batch, Batch), "a body has no texts"
+        return batch
+
+    def close(self) -> None:
+        """The answer is made: what still comes is thrown away."""
+        self._pump.stop()
+        self.source.close()
 
 
 async def wait_for_body(request: web.Request) -> None:
@@ -117,3 +166,4 @@ async def wait_for_body(request: web.Request) -> None:
     expected = request.headers.get(hdrs.EXPECT, "")
     if expected.lower() != "100-continue":
         raise web.HTTPExpectationFailed(text=f"Unknown Expect: {expected}")
+    request[UNANSWERED] = True

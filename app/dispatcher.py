@@ -62,7 +62,7 @@ class Dispatcher:
         self._accepting = 0  # sockets in their handshake, not yet in `_lives`
         self._admitting: set[asyncio.Task[Any]] = set()  # requests that wait for their handler's `admit`
         self._removed = asyncio.Event()  # set whenever a socket has ended
-        self.bodies = Bodies(server.body_timeout, self._removed.set)
+        self.bodies = Bodies(server.body_timeout, self._shared, self._removed.set)
         self._counted: dict[Connection, tuple[str, int, int]] = {}  # handler, bytes received, sent
         self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
         self._entries: set[RequestHandler] = set()
@@ -333,6 +333,6 @@ class Dispatcher:
         """Wait until there is no socket, no handshake and no body any more, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._lives or self._accepting or self.bodies:
+                while self._lives or self._accepting or self.bodies.taking:
                     self._removed.clear()
                     await self._removed.wait()

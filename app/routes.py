@@ -32,7 +32,7 @@ class Routes:
     def add_handler(self, path: str, handler: Handler, entry: RequestHandler, gate: Gate) -> None:
         """Its sockets, its plain routes, its page's files; `path` is that of the configuration."""
         routes = list(handler.routes())
-        body_routes = [(each, self._bodies.entry(each.answer)) for each in handler.body_routes()]
+        body_routes = [(each, self._bodies.entry(handler, each.answer)) for each in handler.body_routes()]
         for base in self.all_of(path):
             for below in handler.paths:
                 self._app.router.add_get(base + below, entry)

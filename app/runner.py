@@ -1,42 +1,133 @@
-"""aiohttp's runner, whose connections take turns with each other while they bring bodies.
+"""aiohttp's runner, whose connections take turns with each other while they bring bodies, and can lend their transport.
 
 aiohttp stops parsing a body where its reader has enough, and goes on from within the reader's
 own call. So a reader that keeps up never waits, and whatever has come is parsed in one go: of chunks of one byte that
 takes a tenth of a second, in which nobody else is served. Here it goes on in a later turn of the loop.
+
+A long body is received past aiohttp, which copies each byte three times. Its parser cannot be told that the body is
+over, so the next request on the link is served by a new connection.
 """
 
+import asyncio
 from asyncio import get_running_loop
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
 
+from jackfield.app.socket.body import BodyStream
 from jackfield.app.socket.shared import Turns
 
 READ_AHEAD: Final = 4 * 1024
 """Bytes of a body that aiohttp reads ahead; it stops at twice as many, or at a sixteenth of as many chunks. To parse
 and read so many chunks takes a millisecond or two."""
 
+LINGER: Final = 1024 * 1024
+"""Bytes of a body nobody wanted that are read on behind the answer, so that its client sees that and no reset."""
 
-class _Connection(web.RequestHandler):
+LINGER_SECONDS: Final = 2.0
+"""Seconds that this may take."""
+
+UNANSWERED: Final = web.RequestKey("unanswered", bool)
+"""Set while a client that has sent `Expect: 100-continue` waits for an answer to it."""
+
+_ALL: Final = 2**30  # more bytes than aiohttp ever has read ahead
+
+
+class Connection(web.RequestHandler):
     """One connection of HTTP."""
 
-    __slots__ = ("_resting", "_turns")
+    __slots__ = ("_lent", "_resting", "_server", "_turns")
 
-    def __init__(self, manager: web.Server, turns: Turns, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(self, server: "_Server", turns: Turns, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
         self._turns = turns
         self._resting = False  # its turn to go on is still to come
+        self._lent: BodyStream | None = None  # who receives in our place
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """The reader of the body wants more."""
-        if self._reading_paused and not self._resting:
+        if self._reading_paused and not self._resting and self._lent is None:
             self._resting = True
             self._turns.rest(lambda: self._go_on(resume_parser))
 
     def _go_on(self, resume_parser: bool) -> None:
         self._resting = False
-        if self.transport is not None:
+        if self.transport is not None and self._lent is None:
             super().resume_reading(resume_parser)
+
+    # -- lending the transport
+
+    def lend(self, request: web.Request, stream: BodyStream) -> None:
+        """Let the stream receive the request's body, until that is answered. Raises OSError where the link is lost."""
+        content, came = request.content, -1
+        content.set_read_chunk_size(_ALL)
+        while came != content.total_bytes and not content.is_eof():
+            came = content.total_bytes
+            self.data_received(b"")  # what it has received, and not parsed
+        transport = self.transport
+        if transport is None:
+            raise ConnectionResetError("The link is lost")
+        if not content.is_eof():
+            self._lent = stream
+            transport.pause_reading()
+            transport.set_protocol(stream)
+            stream.attach(transport)
+            transport.resume_reading()
+        stream.feed(content.read_nowait())
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer. What is left of the body is read on for a while, behind the answer."""
+        left = self._left(request)
+        if left is None or left > LINGER or request.get(UNANSWERED):
+            resp.force_close()
+        answered = await super().finish_response(request, resp, start_time)
+        if left != 0:
+            await self._linger(request)
+        if self._lent is not None:
+            self._take_back(request, self._lent, answered[0])
+        return answered
+
+    def _left(self, request: web.BaseRequest) -> int | None:
+        """Bytes of the body that are still to come; None where that is not known."""
+        if self._lent is not None:
+            return self._lent.coming
+        if request.content.is_eof():
+            return 0
+        length = request.content_length
+        return None if length is None else length - request.content.total_bytes
+
+    async def _linger(self, request: web.BaseRequest) -> None:
+        if self._lent is not None:
+            await self._lent.linger(LINGER, LINGER_SECONDS)
+            return
+        content, most = request.content, request.content.total_bytes + LINGER
+        with suppress(OSError, RuntimeError, TimeoutError, web.RequestPayloadError):  # the link is lost; time is over
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not content.is_eof() and content.total_bytes < most:
+                    await content.readany()
+
+    def _take_back(self, request: web.BaseRequest, stream: BodyStream, response: web.StreamResponse) -> None:
+        """The transport is ours again, or a new connection's: our own parser still waits for the body."""
+        transport = self.transport
+        request.content.feed_eof()
+        self._lent = None
+        if transport is None:
+            return
+        transport.pause_reading()
+        if not (stream.complete and response.keep_alive) or self._close or self._force_close:
+            transport.set_protocol(self)
+            self.close()
+            return
+        self.transport = None
+        self.connection_lost(None)
+        successor = self._server()
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        transport.resume_reading()
 
 
 class _Server(web.Server):
@@ -46,12 +137,12 @@ class _Server(web.Server):
         super().__init__(
             other.request_handler, request_factory=other.request_factory,
             handler_cancellation=other.handler_cancellation, loop=get_running_loop(),
-            **(other._kwargs | {"read_bufsize": READ_AHEAD}),
+            **(other._kwargs | {"read_bufsize": READ_AHEAD, "lingering_time": 0}),
         )  # fmt: skip
         self._turns = Turns()
 
-    def __call__(self) -> _Connection:
-        return _Connection(self, self._turns, loop=self._loop, **self._kwargs)
+    def __call__(self) -> Connection:
+        return Connection(self, self._turns, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):

@@ -5,14 +5,14 @@ import getpass
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from benchmarks.install import INSTALLED, PYTHON, SCRIPTS
-from benchmarks.load import EncryptedUpload, JackfieldUpload, PlainSocket, Put, Transfer, Tus
+from benchmarks.load import EncryptedUpload, JackfieldPut, JackfieldUpload, PlainSocket, Put, Transfer, Tus
 from benchmarks.payload import Payload
 from benchmarks.processes import Server, free_port, running
 
@@ -86,6 +86,7 @@ def _nginx(files: Path, port: int) -> Sequence[str | Path]:
     return ["nginx", "-p", files.parent, "-c", config, "-e", "error.log"]
 
 
+JACKFIELD_PUT: Final = replace(jackfield(), transfer=JackfieldPut)
 NAIVE: Final = Contender("naive aiohttp", PlainSocket, _script("naive.py", sys.executable))
 ECHO: Final = Contender("bare aiohttp echo", PlainSocket, _script("naive.py", sys.executable, "uvloop"))
 WEBSOCKETS: Final = Contender("websockets", PlainSocket, _script("websockets_server.py"), "websockets")

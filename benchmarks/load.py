@@ -134,14 +134,22 @@ class PlainSocket(Transfer):
 class Put(Transfer):
     """HTTP PUT of the whole file."""
 
+    folder = "/"
+
     def open(self) -> None:
         """Nothing comes before a PUT."""
 
     def send(self, progress: Progress) -> None:
         """The request, until it is answered."""
-        self.link.request("PUT", f"/{self.stored}", {"Content-Length": str(self.payload.size)})
+        self.link.request("PUT", self.folder + self.stored, {"Content-Length": str(self.payload.size)})
         self.send_file(self.payload.body, progress)
         self.link.response(201, 204)
+
+
+class JackfieldPut(Put):
+    """The same to Jackfield, whose answer is the receipt."""
+
+    folder = "/upload/"
 
 
 class Tus(Transfer):

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.bench import OURS, Bench
-from benchmarks.contenders import FLOOR, NAIVE, PEERS, PICOWS, TUS_NODE, TUS_PYTHON, jackfield
+from benchmarks.contenders import FLOOR, JACKFIELD_PUT, NAIVE, NGINX, PEERS, PICOWS, TUS_NODE, TUS_PYTHON, jackfield
 from benchmarks.measure import CPU, PEAK, RATE, SECONDS, Sample, measure_upload
 from benchmarks.payload import FRAGMENTS, MESSAGES, MIB, ONE_FRAME, SMALL_MESSAGES
 from benchmarks.rows import Entry, Goal, Row
@@ -25,6 +25,21 @@ def one_stream(bench: Bench) -> Row:
             *(Goal(OURS, RATE, at_least=bounds.get(peer), against=bench.label(peer)) for peer in peers),
         ],
         bench.scale.rounds, bench.left_out(*(peer.needs for peer in PEERS)),
+    )  # fmt: skip
+
+
+def bodies(bench: Bench) -> Row:
+    """What a request costs beside a socket."""
+    socket, put = "socket", "PUT"
+    peers = bench.there(NGINX)
+    return Row(
+        "bodies", "One file of 1 GiB by HTTP", BULK,
+        [bench.upload(jackfield(), socket), bench.upload(JACKFIELD_PUT, put), *(bench.upload(peer) for peer in peers)],
+        [
+            Goal(put, RATE, at_least=0.9, against=socket), Goal(put, CPU, at_most=1.6), Goal(put, PEAK, at_most=70),
+            *(Goal(put, RATE, against=bench.label(peer)) for peer in peers),
+        ],
+        bench.scale.rounds, bench.left_out(NGINX.needs),
     )  # fmt: skip
 
 

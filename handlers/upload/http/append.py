@@ -101,12 +101,16 @@ class Append:
         try:
             while asyncio.get_running_loop().time() < deadline:
                 async with asyncio.timeout(GRACE):
-                    batch = await self._body.source.next(1, 0, BATCH)
+                    batch = await self._body.next(1, 0, BATCH)
                 if batch is None:
                     return
                 await self._session.receive(Bytes(batch.size), batch)
         except (TimeoutError, Failure, Disconnected):
             return
+
+    async def idle(self) -> None:
+        """Until no write is under way any more, however they ended."""
+        await self._session.idle()
 
     async def finish(self, sha256: str | None = None) -> Receipt:
         """That was the last byte: verify and store. The bytes must have this digest, and the one that was promised.

@@ -41,6 +41,7 @@ class Put:
                 await append.receive()
                 return await append.finish()
             except BaseException:
+                await append.idle()
                 await self._uploads.discard(upload)
                 raise
 

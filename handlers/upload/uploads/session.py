@@ -159,9 +159,13 @@ class Session:
 
     async def settle(self) -> None:
         """Until all that came is written. Raises Failure where it could not be."""
-        await self._until(0)
+        await self.idle()
         if self._broken is not None:
             raise self._broken
+
+    async def idle(self) -> None:
+        """Until no write is under way any more, however they ended."""
+        await self._until(0)
 
     async def _until(self, most: int) -> None:
         """Until at most so many writes are under way."""
