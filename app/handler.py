@@ -19,7 +19,7 @@ from jackfield.app.body import Body
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from jackfield.app.logger import get_logger
-from jackfield.app.options import Directory, Duration, HandlerOptions, Percentage, Size
+from jackfield.app.options import Directory, Duration, File, HandlerOptions, Percentage, Size
 from jackfield.app.origin import origin
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
@@ -43,6 +43,7 @@ __all__ = [
     "Disconnected",
     "Duration",
     "Failure",
+    "File",
     "Handler",
     "HandlerOptions",
     "Kind",
@@ -137,6 +138,9 @@ class Handler(Generic[OptionsT]):
         Raises CannotStart with one clear line where that cannot be had.
         """
         yield
+
+    async def drain(self, limit: float) -> None:
+        """The service begins to stop: end within so many seconds what is not a socket. Sockets end meanwhile."""
 
     async def ready(self) -> bool:
         """Whether new sockets can be served now; `/readyz` asks."""

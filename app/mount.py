@@ -18,7 +18,7 @@ from jackfield.app.auth.gate import MountedGate
 from jackfield.app.config import Settings, build, load
 from jackfield.app.handler import Handler
 from jackfield.app.resource import ANCHOR, prefix_of
-from jackfield.app.service import DISPATCHER, HANDLERS, PROBES, compose, life, locate
+from jackfield.app.service import HANDLERS, PROBES, compose, drain, life, locate
 
 _PREFIX: Final = r"(/[A-Za-z0-9._~-]+)*"
 _PREFIXES: Final = web.AppKey("jackfield_prefixes", set[str])
@@ -47,7 +47,7 @@ def mount(
             yield
 
     app.cleanup_ctx.append(lives)
-    app.on_shutdown.append(lambda _: ours[DISPATCHER].drain(settings.server.shutdown_timeout))
+    app.on_shutdown.append(lambda _: drain(ours, settings.server.shutdown_timeout))
     if prefix:
         app.add_subapp(prefix, ours)
     else:

@@ -19,7 +19,7 @@ from jackfield.app.logger import get_logger
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.notify import Notifier
 from jackfield.app.runner import Runner
-from jackfield.app.service import DISPATCHER, RELOADED, create_admin_app, create_app, reload
+from jackfield.app.service import RELOADED, create_admin_app, create_app, drain, reload
 from jackfield.app.tasks import beside, periodically, supervised
 from jackfield.app.tls import Certificate
 
@@ -50,7 +50,7 @@ async def run(settings: Settings) -> int:
             log.info("draining")
             await supervised("notify", notifier.stopping)
             # Plain HTTP is answered until the end: the port stays open while the sockets are ended.
-            await app[DISPATCHER].drain(settings.server.shutdown_timeout * 0.9)
+            await drain(app, settings.server.shutdown_timeout * 0.9)
     log.info("stopped")
     return 0
 

@@ -1,5 +1,6 @@
 """Composition: settings → a web.Application; and its life cycle: start, drain, stop."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -43,8 +44,14 @@ def create_app(settings: Settings) -> web.Application:
     """The whole service as an application, to be run by `run` or by a test server. Inside another program: `mount`."""
     app = compose(settings, Gate)
     app.cleanup_ctx.append(lambda _: life(app))
-    app.on_shutdown.append(lambda _: app[DISPATCHER].drain(settings.server.shutdown_timeout))
+    app.on_shutdown.append(lambda _: drain(app, settings.server.shutdown_timeout))
     return app
+
+
+async def drain(app: web.Application, limit: float) -> None:
+    """End every socket, and what the handlers do beside them, within `limit` seconds."""
+    handlers = [supervised(f"{name}.drain", partial(each.drain, limit)) for name, each in app[HANDLERS].items()]
+    await asyncio.gather(app[DISPATCHER].drain(limit), *handlers)
 
 
 def compose(settings: Settings, gate_class: type[Gate]) -> web.Application:

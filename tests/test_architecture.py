@@ -11,7 +11,7 @@ from tests.support.structure import ARROWS
 
 ROOT = Path(__file__).parents[1]
 UPLOAD = "jackfield.handlers.upload"
-SEAM = {"jackfield.app.handler", "jackfield.app.errors", "jackfield.app.credentials"}
+SEAM = {"jackfield.app.handler", "jackfield.app.errors", "jackfield.app.credentials", "jackfield.app.config.load"}
 IMPURE = {"aiofiles", "aiohttp", "asyncio", "concurrent", "os", "pathlib", "structlog", "threading", "time"}
 
 

@@ -11,6 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from jackfield.app.errors import BAD_REQUEST, DRAINING, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE
 from jackfield.app.handler import CALLER, Body, BodyRoute, Buffers, Connection, Failure, Handler, periodically
+from jackfield.handlers.upload.hooks.arrival import Arrival
+from jackfield.handlers.upload.hooks.hooks import UploadHooks
+from jackfield.handlers.upload.hooks.metrics import EventMetrics
 from jackfield.handlers.upload.http import answers
 from jackfield.handlers.upload.http.names import PLACE
 from jackfield.handlers.upload.http.protocols import EXPOSED_HEADERS, REQUEST_HEADERS, Protocols
@@ -47,10 +50,17 @@ class Upload(Handler[UploadOptions]):
         self.metrics = UploadMetrics(name, registry)
         self.metrics.open.set_function(lambda: len(self.uploads))
         self.metrics.memory.set_function(lambda: self.buffers.used if self.buffers else 0)
+        cls = type(self)
+        self._hooks = UploadHooks(
+            options,
+            None if cls.allow is Upload.allow else self.allow, None if cls.stored is Upload.stored else self.stored,
+            EventMetrics(name, registry),
+        )  # fmt: skip
         self.store = DirectoryStore(
-            options.directory, options.on_conflict, options.receipts_kept, options.expires, self.metrics.syncs.observe
-        )
-        self.uploads = Uploads(self.store, options, self.metrics)
+            options.directory, options.on_conflict, options.receipts_kept, options.expires, self.metrics.syncs.observe,
+            announces=self._hooks.announces,
+        )  # fmt: skip
+        self.uploads = Uploads(self.store, options, self.metrics, self._hooks)
         self._protocols = Protocols(path, self.uploads, options, self.metrics.results)
         self._probe = DiskProbe(options.directory)
 
@@ -61,11 +71,28 @@ class Upload(Handler[UploadOptions]):
         period = min(_SWEEP, self.options.expires)
         sweeping = asyncio.create_task(periodically(f"{self.name}.sweep", period, self.uploads.sweep))
         try:
-            yield
+            async with self._hooks.lifespan(self.store, self.name, self.path):
+                yield
         finally:
             sweeping.cancel()
             await asyncio.wait([sweeping])
             await self.uploads.close()
+
+    async def drain(self, limit: float) -> None:
+        """Nobody more is told of uploads; who is being told has so many seconds."""
+        await self._hooks.drain(limit)
+
+    async def allow(self, promise: Promise, user: str | None) -> None:
+        """For subclasses: asked before an upload exists; raise Failure to refuse it. It is in nobody's way but its own.
+
+        `promise` is what the client has said of the file, `user` who it is, None where nobody is named.
+        """
+
+    async def stored(self, arrival: Arrival) -> None:
+        """For subclasses: told of each file that is stored, at least once, over crashes too.
+
+        Whatever it raises, and where it takes longer than `on_stored.timeout`, it is told again, later and later.
+        """
 
     async def ready(self) -> bool:
         """Whether the disk answers. That it is full is said to each upload: those that were admitted go on."""

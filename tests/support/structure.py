@@ -19,12 +19,13 @@ _PART = re.compile(r"(<!-- printed: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
     "tasks": set(),
-    "settings": set(),
+    "settings": {"wire"},
     "store": {"wire", "tasks"},
+    "hooks": {"store", "wire", "tasks", "settings"},
     "uploads": {"store", "wire", "tasks", "settings"},
     "sockets": {"uploads", "store", "wire", "tasks", "settings"},
     "http": {"uploads", "store", "wire", "tasks", "settings"},
-    "handler": {"sockets", "http", "uploads", "store", "wire", "tasks", "settings"},
+    "handler": {"hooks", "sockets", "http", "uploads", "store", "wire", "tasks", "settings"},
     "client": {"wire"},
     "command": {"client", "wire"},
 }

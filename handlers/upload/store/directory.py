@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from jackfield.app.errors import CannotStart
 from jackfield.handlers.upload.store.contract import Found, Kept
@@ -22,6 +22,9 @@ from jackfield.handlers.upload.store.small import Grouping, SmallPart
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.store.strand import Pool, Threads
 from jackfield.handlers.upload.wire.messages import Promise
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _SWEEP: Final = 600.0  # seconds between two looks at the whole staging folder, at the most
 _WORKERS: Final = 16
@@ -40,7 +43,7 @@ class DirectoryStore:
     """Files below `directory`, staged in its folder `.incoming`.
 
     `receipts_kept` in seconds; `abandoned` is the age in seconds at which unknown files in staging go. `observe` is
-    called with the seconds that each sync took.
+    called with the seconds that each sync took. Where it `announces`, each receipt is an event.
     """
 
     def __init__(
@@ -50,10 +53,14 @@ class DirectoryStore:
         receipts_kept: float,
         abandoned: float,
         observe: Callable[[float], None] = lambda _: None,
+        *,
+        announces: bool = False,
     ) -> None:
+        self.directory = directory.absolute()
         self._disk = Disk(observe)
-        self._staging = Staging(directory, self._disk)
+        self._staging = Staging(directory, self._disk, announces=announces)
         self._publisher = Publisher(self._staging, policy)
+        self.events = self._publisher.events
         self._receipts_kept = receipts_kept
         self._abandoned = abandoned
         self._threads = Threads(
@@ -71,6 +78,7 @@ class DirectoryStore:
         try:
             found = await self._threads.run(Recovery(self._publisher).run)
             await self._threads.run(self._receipts.open)
+            await self._threads.run(self.events.open)
         except OSError as error:
             self._staging.close()
             raise CannotStart(f"{self._staging.folder} cannot be read: {error.strerror}") from error
@@ -88,6 +96,10 @@ class DirectoryStore:
         """See the contract."""
         await self._threads.close()
         self._staging.close()  # another process may lock it only now
+
+    async def run(self, function: Callable[_P, _T], /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        """Call it in a thread of the store. Raises OSError ECANCELED once that is closed."""
+        return await self._threads.run(function, *arguments, **options)
 
     async def create(self, key: str, promise: Promise) -> DirectoryPart:
         """See the contract."""

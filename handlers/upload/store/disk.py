@@ -81,12 +81,17 @@ class Disk:
         """The same, closed."""
         self.close(self.create(path, data, sync=sync, mtime=mtime))
 
-    def replace_file(self, path: Path, data: bytes, *, mtime: float | None = None) -> None:
-        """Put a new file in the place of `path`, atomically and durably: readers find the old or the new one."""
+    def replace_file(self, path: Path, data: bytes, *, mtime: float | None = None, also: Path | None = None) -> None:
+        """Put a new file in the place of `path`, atomically and durably: readers find the old or the new one.
+
+        `also` is a name beside it that the new file gets first.
+        """
         new = path.with_name(f"{path.name}.new")
         self.unlink(new)
         self.write_new(new, data, sync=True, mtime=mtime)
         try:
+            if also is not None:
+                self.add_name(new, also)
             self.replace(new, path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -172,6 +177,20 @@ class Disk:
     def link(self, fd: int, name: str, folder: int) -> None:
         """A name in `folder` for the very file that is open, whatever stands at its path by now; never overwrites."""
         self.call(os.link, f"/proc/self/fd/{fd}", name, dst_dir_fd=folder, follow_symlinks=True)
+
+    def add_name(self, path: Path, name: Path) -> None:
+        """A second name of a file, in the place of what had it before."""
+        self.unlink(name)
+        self.call(os.link, path, name, follow_symlinks=False)
+
+    def touch(self, path: Path) -> None:
+        """It was modified now."""
+        self.call(os.utime, path, follow_symlinks=False)
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Behind what stands in a file, which is made where there is none. Nothing is synced."""
+        with self.opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | FILE) as fd:
+            self.write(fd, data)
 
     def replace(self, source: Path, target: Path | str, *, folder: int | None = None) -> None:
         """Rename, over what was there; `target` is relative to the descriptor `folder` where one is given."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -32,8 +33,8 @@ class SmallFile:
 
     @property
     def name(self) -> str:
-        """The name that was asked for."""
-        return self.promise.name
+        """The name under which it is to be stored."""
+        return self.promise.place
 
 
 def divided(files: Sequence[_T]) -> list[Sequence[_T]]:
@@ -59,7 +60,7 @@ class Group:
 
     Each file is made safe by the steps of `Publisher.publish`, taken for all together:
 
-    1. Write the bytes, and one file for the whole group, its journal: names, sizes, digests.
+    1. Write the bytes, and one file for the whole group, its journal: names, sizes, digests. It is the event, too.
     2. Sync: from here on a crash is finished at start-up, by that file.
     3. Link the final names. Where one could not be had, or another was, the journal is written anew.
     4. Sync: the names outlive a power cut.
@@ -79,6 +80,8 @@ class Group:
         self._alone = len(files) == 1
         self._key = files[0].key
         self._journal = self._staging.group(self._key)
+        self._event = self._staging.event(self._key) if self._alone else self._staging.events(self._key)
+        self._now = time.time()
         self._system = -1  # open before the first byte is written: syncfs tells of what failed since then
         self._journaled: list[Member] = []  # what is in the journal
 
@@ -137,10 +140,10 @@ class Group:
     def _write_journal(self) -> None:
         self._journaled = self._members()
         try:
-            self._staging.write_group(self._journal, self._journaled, sync=self._alone)
+            self._staging.write_group(self._journal, self._journaled, self._event, sync=self._alone)
         except FileExistsError:
             self._disk.unlink(self._journal)
-            self._staging.write_group(self._journal, self._journaled, sync=self._alone)
+            self._staging.write_group(self._journal, self._journaled, self._event, sync=self._alone)
         if self._alone:
             self._disk.sync_folder(self._system)
         else:
@@ -148,7 +151,7 @@ class Group:
 
     def _members(self) -> list[Member]:
         return [
-            Member(file.small.key, file.part.st_ino, file.result, file.small.promise)
+            Member(file.small.key, file.part.st_ino, file.result, file.small.promise, self._now)
             for file in self._files
             if isinstance(file.result, Receipt) and file.part is not None
         ]
@@ -163,7 +166,7 @@ class Group:
         members = self._members()
         if members != self._journaled:
             # In one step, and durable before it: files that have their names must never be without their journal.
-            self._staging.replace_group(self._journal, members)
+            self._staging.replace_group(self._journal, members, self._event)
         if self._alone:
             folders.sync()
         else:
@@ -173,8 +176,12 @@ class Group:
         """The receipt of one that is alone is like any other."""
         target = self._staging.receipt if self._alone else self._staging.receipts
         self._disk.replace(self._journal, target(self._key))
-        if not self._alone:
-            self._receipts.add(self._key, [file.small.key for file in self._alive()])
+        keys = [file.small.key for file in self._alive()]
+        if self._alone:
+            self._publisher.events.add(self._key)
+        else:
+            self._receipts.add(self._key, keys)
+            self._publisher.events.add_group(self._key, keys)
 
     # -- what is left
 
@@ -191,7 +198,7 @@ class Group:
         """
         if not self._alive() and not any(file.named for file in self._files):
             with contextlib.suppress(OSError):
-                self._disk.unlink(self._journal)
+                self._staging.withdraw_group(self._journal, self._event)
         for file in self._files:
             if file.fd >= 0 and not file.named:
                 with contextlib.suppress(OSError):

@@ -86,7 +86,7 @@ class DirectoryPart:
         """The file with its first `offset` bytes, and with no other name."""
         path = self._staging.part(self._key)
         if self._named:
-            self._publisher.withdraw(self._key, self._manifest.promise.name)
+            self._publisher.withdraw(self._key, self._manifest.promise.place)
             self._named = False
         try:
             found = self._disk.lstat(path)

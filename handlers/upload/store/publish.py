@@ -3,15 +3,17 @@
 import os
 import re
 import stat
+import time
 from contextlib import suppress
 from typing import Final, Literal
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.disk import FOLDER
+from jackfield.handlers.upload.store.events import Events
 from jackfield.handlers.upload.store.folders import Folders, not_permitted, permitted
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest, Stored
 from jackfield.handlers.upload.store.staging import Staging
-from jackfield.handlers.upload.wire.messages import Receipt
+from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.names import alternative
 from jackfield.handlers.upload.wire.words import NAME_TAKEN
 
@@ -30,6 +32,7 @@ class Publisher:
 
     def __init__(self, staging: Staging, policy: Policy) -> None:
         self.staging = staging
+        self.events = Events(staging)
         self._disk = staging.disk
         self._policy = policy
 
@@ -46,7 +49,7 @@ class Publisher:
         4. Link the final name to the bytes. Linking cannot overwrite, so there is no race with another upload;
            the file is there whole, or it is not there.
         5. fsync its folder, so that the name outlives a power cut.
-        6. Write the receipt, durably. Now it may be sent, and asked for again.
+        6. Write the receipt, durably, and with it the event. Now it may be sent, and asked for again.
         7. Remove the part and its manifest. The bytes stay, under the final name.
 
         Raises Failure `name_taken` or `not_permitted`, NotSynced where step 1 fails, another OSError where a later
@@ -57,7 +60,7 @@ class Publisher:
             self._disk.fsync(fd)
         except OSError as error:
             raise NotSynced(error.errno, error.strerror) from error
-        found, name = self._disk.fstat(fd), manifest.promise.name
+        found, name = self._disk.fstat(fd), manifest.promise.place
         if found.st_size >= _CHECKPOINT_MIN:
             checkpoint = Checkpoint(found.st_size, digest)
             complete = Manifest(manifest.promise, checkpoint.size, self.staging.now(), checkpoint, found.st_mtime_ns)
@@ -66,28 +69,30 @@ class Publisher:
             given = self.link_name(key, fd, folders.of(name), name)
             try:
                 folders.sync()
-                return self.conclude(key, Stored(Receipt(given, found.st_size, digest), manifest.promise))
+                return self.conclude(key, Receipt(given, found.st_size, digest), manifest.promise)
             except OSError:
                 with suppress(OSError):
                     self.take_back(key, given, found)
                 raise
 
-    def conclude(self, key: str, stored: Stored) -> Receipt:
+    def conclude(self, key: str, receipt: Receipt, promise: Promise) -> Receipt:
         """The last two steps, of a file whose name is durable."""
-        self.staging.save_receipt(key, stored)
+        self.staging.save_receipt(key, Stored(receipt, promise, time.time()))
+        self.events.add(key)
         with suppress(OSError):  # the promise is kept already; start-up and the sweep remove what is left
             self.staging.remove(key)
-        return stored.receipt
+        return receipt
 
     # -- what a failed publication leaves
 
     def take_back(self, key: str, name: str, part: os.stat_result) -> bool:
         """Unlink a name that may not outlive a power cut; whether the part has it no more. Raises OSError.
 
-        A receipt goes before it, durably: there must be none without a file. A name under which another file
-        stands now stays; so does one that has replaced a file.
+        The event and the receipt go before it, durably: there must be none without a file. A name under which another
+        file stands now stays; so does one that has replaced a file.
         """
         receipt, place = self.staging.receipt(key), self.staging.directory / name
+        self._disk.unlink(self.staging.event(key))
         if self._disk.exists(receipt):
             self._disk.unlink(receipt)
             self._disk.sync_folder(self.staging.folder)

@@ -30,6 +30,7 @@ def _checked(said: Promise) -> Promise:
     """The checks of `wire.messages`, for what comes from the disk."""
     try:
         check_name(said.name)
+        check_name(said.place)
     except Failure as failure:
         raise ValueError(failure.detail) from None
     if any(size is not None and size < 0 for size in (said.size, said.length)):
@@ -80,10 +81,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A receipt, and the promise that was asked for when the upload was created."""
+    """A receipt, the promise that was asked for when the upload was created, and when it was stored.
+
+    `when` is in seconds since 1970, by the system's clock.
+    """
 
     receipt: _Receipt
     asked: _Promise
+    when: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,14 @@ class Member:
     inode: _Count
     receipt: _Receipt
     asked: _Promise
+    when: Annotated[float, Field(allow_inf_nan=False)] = 0.0  # as in `Stored`
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter(Stored):
+    """An event that was given up, and the problem of the last attempt. What reads a `Stored` reads it, too."""
+
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,7 @@ class Clock:
 _CLOCK: Final = TypeAdapter(Clock)
 _MANIFEST: Final = TypeAdapter(Manifest)
 _STORED: Final = TypeAdapter(Stored)
+_DEAD_LETTER: Final = TypeAdapter(DeadLetter)
 _MEMBER: Final = TypeAdapter(Member)
 
 
@@ -133,6 +147,16 @@ def read_stored(data: bytes) -> Stored:
     return _STORED.validate_json(data, strict=True)
 
 
+def write_dead_letter(letter: DeadLetter) -> bytes:
+    """What stands in its file."""
+    return _DEAD_LETTER.dump_json(letter)
+
+
+def read_dead_letter(data: bytes) -> DeadLetter:
+    """Raises ValueError where it is invalid."""
+    return _DEAD_LETTER.validate_json(data, strict=True)
+
+
 def write_group(members: Iterable[Member]) -> bytes:
     """A line for each of them. One line alone is what `read_stored` reads, too."""
     return b"".join(_MEMBER.dump_json(member) + b"\n" for member in members)
@@ -145,6 +169,15 @@ def read_group(data: bytes) -> list[Member]:
         with suppress(ValueError):
             found.append(_member(line))
     return found
+
+
+def find_member(data: bytes, key: str) -> Stored | None:
+    """The one with this key, without looking at the others. Raises ValueError where it is invalid."""
+    at = data.find(b'{"key":"%b"' % key.encode())
+    if at < 0:
+        return None
+    member = _member(data[at : data.find(b"\n", at) + 1])
+    return Stored(member.receipt, member.asked, member.when)
 
 
 def _member(line: bytes) -> Member:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,8 @@ class Recovery:
         """Bring staging in order; the uploads that are open, by their keys. What cannot be used is left alone."""
         names = sorted(entry.name for entry in self._staging.entries())
         groups = [name.removesuffix(".group") for name in names if name.endswith(".group")]
+        for key in groups:
+            self._drop_events(key)
         # Where one cannot be read, some of the parts that seem to be nobody's are its files.
         recovered = [_attempt(key, partial(self._recover_group, key)) for key in groups]
         uploads = {name.removesuffix(".upload") for name in names if name.endswith(".upload")}
@@ -43,6 +46,12 @@ class Recovery:
                 self._drop(self._staging.folder / name)
         found = [(key, _attempt(key, partial(self._recover_one, key))) for key in sorted(uploads)]
         return [(key, manifest) for key, manifest in found if manifest is not None]
+
+    def _drop_events(self, key: str) -> None:
+        """What was to be an event, and has no receipt: where it gets one now, it is an event again."""
+        self._disk.unlink(self._staging.events(key))
+        if not self._disk.exists(self._staging.receipt(key)):
+            self._disk.unlink(self._staging.event(key))
 
     # -- small files that were published in a group
 
@@ -69,7 +78,8 @@ class Recovery:
                 name = None
             if name is not None:
                 self._sync_folders(name)
-                self._staging.save_receipt(key, Stored(Receipt(name, intent.size, intent.sha256), member.asked))
+                receipt = Receipt(name, intent.size, intent.sha256)
+                self._staging.save_receipt(key, Stored(receipt, member.asked, time.time()))
                 log.info("upload.stored", upload=key[:12], name=name, recovered=True)
         self._staging.remove(key)
         return True
@@ -95,9 +105,10 @@ class Recovery:
 
     def _recover_one(self, key: str) -> Manifest | None:
         """One upload after a crash; None when it is not open any more. Never guesses."""
-        if self._staging.load_receipt(key) is not None:  # the last step was missing
-            self._staging.remove(key)
+        if self._staging.load_receipt(key) is not None:
+            self._clear_away(key)
             return None
+        self._drop_events(key)
         manifest = self._staging.load(key)
         self._disk.unlink(self._staging.link(key))
         path = self._staging.part(key)
@@ -111,7 +122,7 @@ class Recovery:
         if part is None or not stat.S_ISREG(part.st_mode) or part.st_size < manifest.durable:
             return self._begin_anew(key, manifest)
         if part.st_nlink > 1:
-            name = self._publisher.published_as(manifest.promise.name, part)
+            name = self._publisher.published_as(manifest.promise.place, part)
             if name is not None:
                 self._conclude(key, manifest, part, name)
                 return None
@@ -126,6 +137,12 @@ class Recovery:
             self._disk.truncate(path, manifest.durable)
         return manifest
 
+    def _clear_away(self, key: str) -> None:
+        """It has its receipt, and the last step was missing. A power cut may have spared that name, not the event's."""
+        if self._staging.announces:
+            self._disk.add_name(self._staging.receipt(key), self._staging.event(key))
+        self._staging.remove(key)
+
     def _begin_anew(self, key: str, manifest: Manifest) -> Manifest:
         log.warning("upload.damaged", upload=key[:12], problem="the part file is not what it was; begun anew")
         anew = replace(manifest, durable=0, checkpoint=None, complete=None)
@@ -137,7 +154,7 @@ class Recovery:
         """The name was given and the receipt was not written: sync the name, for that may be missing too."""
         self._sync_folders(name)
         digest = self._digest(key, manifest, part)
-        self._publisher.conclude(key, Stored(Receipt(name, part.st_size, digest), manifest.promise))
+        self._publisher.conclude(key, Receipt(name, part.st_size, digest), manifest.promise)
         log.info("upload.stored", upload=key[:12], name=name, recovered=True)
 
     def _is_complete(self, key: str, manifest: Manifest, part: os.stat_result) -> bool:

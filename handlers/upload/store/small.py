@@ -237,7 +237,7 @@ class SmallPart:
     async def _remove_leftovers(self) -> None:
         """Remove what an earlier attempt has left on disk; the next one may leave something again."""
         if self._leftovers:
-            await self._store.discard(self._key, self._promise.name)
+            await self._store.discard(self._key, self._promise.place)
         self._leftovers = not self._over
 
     async def _on_disk(self) -> Part:

@@ -6,6 +6,11 @@
     .incoming/<key>.receipt    of a stored one, JSON; kept for a while, its mtime says since when
     .incoming/<key>.group      the journal of small files that are being published together: what their receipts will be
     .incoming/<key>.receipts   of such files once they are stored; under the key of the first of them
+    .incoming/<key>.event      a second name of a receipt, until all have been told of it that are to be
+    .incoming/<key>.events     the same of the receipts of a group
+    .incoming/<key>.told       the keys of those of a group of which all have been told, a line each
+    .incoming/<key>.failed     a receipt whose receiver was given up
+    .incoming/retry            some of these are events again: `jackfield events --retry` has made it
     .incoming/<key>.link       a temporary name, while a file is replaced
     .incoming/*.new            a file that is being written
 
@@ -30,8 +35,9 @@ NAME: Final = ".incoming"
 class Staging:
     """The folder `.incoming` in the target directory, on the same file system."""
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(self, directory: Path, disk: Disk, *, announces: bool = False) -> None:
         self.directory = directory
+        self.announces = announces  # whether somebody is to be told of each receipt
         self.folder = directory / NAME
         self.disk = disk
         self._lock = FolderLock(directory, self.folder, disk)
@@ -70,6 +76,27 @@ class Staging:
         """Where the receipts of such a group are."""
         return self.folder / f"{key}.receipts"
 
+    def event(self, key: str) -> Path:
+        """The second name of a receipt, while it is an event."""
+        return self.folder / f"{key}.event"
+
+    def events(self, key: str) -> Path:
+        """The second name of a group's receipts, while some of them are events."""
+        return self.folder / f"{key}.events"
+
+    def told(self, key: str) -> Path:
+        """Where it stands which of them are events no more."""
+        return self.folder / f"{key}.told"
+
+    def failed(self, key: str) -> Path:
+        """A receipt of which nobody will be told any more."""
+        return self.folder / f"{key}.failed"
+
+    @property
+    def retry(self) -> Path:
+        """What stands here says that some of these are events again."""
+        return self.folder / "retry"
+
     def link(self, key: str) -> Path:
         """A second name of the part, while it replaces a file."""
         return self.folder / f"{key}.link"
@@ -99,8 +126,9 @@ class Staging:
         return records.read_manifest(self.disk.read_file(self.manifest(key), records.LARGEST))
 
     def save_receipt(self, key: str, stored: Stored) -> None:
-        """Write the receipt, durably; its mtime says by our own clock since when it is kept."""
-        self.disk.replace_file(self.receipt(key), records.write_stored(stored), mtime=self.now())
+        """Write the receipt, durably, and with it the event; its mtime says by our own clock since when it is kept."""
+        event = self.event(key) if self.announces else None
+        self.disk.replace_file(self.receipt(key), records.write_stored(stored), mtime=self.now(), also=event)
 
     def load_receipt(self, key: str) -> tuple[Stored, float] | None:
         """The receipt and since when it is kept; None where there is none, or an invalid one. Raises OSError."""
@@ -118,13 +146,26 @@ class Staging:
             self.disk.unlink(path)
             self.disk.sync_folder(self.folder)
 
-    def write_group(self, path: Path, members: Sequence[Member], *, sync: bool) -> None:
-        """What a group's receipts will be, in a new file; its mtime says since when they are kept."""
-        self.disk.write_new(path, records.write_group(members), sync=sync, mtime=self.now())
+    def write_group(self, path: Path, members: Sequence[Member], event: Path, *, sync: bool) -> None:
+        """What a group's receipts will be, in a new file; its mtime says since when they are kept.
 
-    def replace_group(self, path: Path, members: Sequence[Member]) -> None:
+        `event` is the name under which they are events: they count as soon as the file is called receipts.
+        """
+        self.disk.write_new(path, records.write_group(members), sync=sync, mtime=self.now())
+        if self.announces:
+            self.disk.add_name(path, event)
+
+    def replace_group(self, path: Path, members: Sequence[Member], event: Path) -> None:
         """The same in the place of an older one, atomically and durably."""
-        self.disk.replace_file(path, records.write_group(members), mtime=self.now())
+        also = event if self.announces else None
+        self.disk.replace_file(path, records.write_group(members), mtime=self.now(), also=also)
+
+    def withdraw_group(self, path: Path, event: Path) -> None:
+        """None of its files was stored: the event goes before the journal, which says that it does not count."""
+        if self.announces:
+            self.disk.unlink(event)
+            self.disk.sync_folder(self.folder)
+        self.disk.unlink(path)
 
     def rewrite_group(self, path: Path, members: Sequence[Member]) -> None:
         """Fewer receipts in the place of those there are; they are kept as long as before."""
@@ -149,6 +190,7 @@ class Staging:
 
     def discard(self, key: str) -> None:
         """Throw an upload away, so that a power cut does not bring it back."""
+        self.disk.unlink(self.event(key))
         self.remove(key)
         self.disk.sync_folder(self.folder)
 

@@ -6,6 +6,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE
@@ -13,11 +16,12 @@ from jackfield.app.handler import Caller, Failure, get_logger
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.uploads.accounts import NOBODY, Account, Accounts
+from jackfield.handlers.upload.uploads.hooks import Hooks, NoHooks
 from jackfield.handlers.upload.uploads.metrics import UploadMetrics
 from jackfield.handlers.upload.uploads.space import Space
 from jackfield.handlers.upload.uploads.upload import OpenUpload
-from jackfield.handlers.upload.wire.messages import Promise, check_token
-from jackfield.handlers.upload.wire.names import check_name
+from jackfield.handlers.upload.wire.messages import Origin, Promise, check_token
+from jackfield.handlers.upload.wire.names import check_name, prefixed
 from jackfield.handlers.upload.wire.words import (
     ALREADY_STORED,
     CANCELLED,
@@ -26,6 +30,7 @@ from jackfield.handlers.upload.wire.words import (
     NAME_TAKEN,
     NO_SPACE,
     NOT_PERMITTED,
+    REFUSED,
     TOKEN_CONFLICT,
     TOO_MANY_FILES,
     TOO_MANY_UPLOADS,
@@ -44,8 +49,11 @@ _T = TypeVar("_T")
 class Uploads:
     """All of them, by the hash of their tokens."""
 
-    def __init__(self, store: Store, options: UploadOptions, metrics: UploadMetrics) -> None:
+    def __init__(
+        self, store: Store, options: UploadOptions, metrics: UploadMetrics, hooks: Hooks | None = None
+    ) -> None:
         self._store = store
+        self._hooks = hooks or NoHooks()
         self._options = options
         self._metrics = metrics
         self._open: dict[str, OpenUpload] = {}  # also those that are being stored
@@ -135,10 +143,11 @@ class Uploads:
     async def _create(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
         check_name(promise.name)
         options, size = self._options, promise.size or 0
+        promise = self._let_in(key, promise, account.caller)
         if size > account.max_size:
             raise Failure(TOO_LARGE, f"An upload may have {account.max_size} bytes.")
         if not lazily or promise.whole:
-            if await _from_store(self._store.taken(promise.name)):
+            if await _from_store(self._store.taken(promise.place)):
                 raise Failure(NAME_TAKEN, "The name is taken.")
             self._space.invalidate()
         if len(self._open) - self._storing + self._creating >= options.max_open:
@@ -146,9 +155,21 @@ class Uploads:
         with account.creating(size):
             self._creating += 1
             try:
+                await self._hooks.ask(key, promise)
                 return await self._reserve_and_make(key, promise, account, lazily=lazily)
             finally:
                 self._creating -= 1
+
+    def _let_in(self, key: str, promise: Promise, caller: Caller) -> Promise:
+        """The promise with its origin. Raises Failure where no file of this name is taken."""
+        options, now = self._options, time.time()
+        if options.accept and not any(fnmatchcase(promise.name, pattern) for pattern in options.accept):
+            raise Failure(REFUSED, "Files of this name are not taken here.")
+        place = promise.name
+        if options.prefix:
+            date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+            place = prefixed(options.prefix, promise.name, caller.user, date, key[:32])
+        return replace(promise, origin=Origin(place, caller.user, caller.remote, now))
 
     async def _reserve_and_make(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
         size = promise.size or 0
@@ -233,6 +254,7 @@ class Uploads:
         upload.account.finish_done(None if receipt is None else receipt.size)
         if receipt is not None:
             self._drop(upload)
+            self._hooks.stored()
             log.info("upload.stored", upload=upload.id, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
             self._metrics.results.labels("stored").inc()
 

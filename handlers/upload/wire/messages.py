@@ -17,6 +17,19 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What the service notes of an upload when it lets it in.
+
+    `name` is under which it is to be stored. `created` is in seconds since 1970.
+    """
+
+    name: str
+    user: str | None
+    remote: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """What a client says of a file before it sends it: what is stored keeps it."""
 
@@ -25,6 +38,8 @@ class Promise:
     sha256: str | None = None  # lower-case hex
     plain: bool = False  # made with text/plain: its end is a Close frame
     metadata: str | None = None  # `Upload-Metadata` of a tus client, word for word
+    mtime: int | None = None  # when the client's file was modified, in nanoseconds since 1970
+    origin: Origin | None = None  # set when it is let in
     length: int | None = None  # bytes, where they were told only after the creation
     whole: bool = False  # made by the one request that brings all its bytes: nobody goes on with what a crash leaves
 
@@ -32,6 +47,11 @@ class Promise:
     def expected(self) -> int | None:
         """How many bytes it will have, as far as that is known."""
         return self.length if self.size is None else self.size
+
+    @property
+    def place(self) -> str:
+        """The name under which it is to be stored."""
+        return self.name if self.origin is None else self.origin.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ MAX_NAME: Final = 1024  # bytes of UTF-8, the whole path
 MAX_PART: Final = 255  # bytes of UTF-8, between two slashes: what file systems allow
 MAX_FOLDERS: Final = 32  # a name may be this deep: each folder costs a descriptor and a sync
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of the category Cc, for good
+_PLACE: Final = re.compile(r"\{(user|date|name|id)\}")
 # What makes a terminal or a page show another name than the one that is stored: marks that change the direction of
 # the text (embeddings, overrides, isolates), and separators of lines and paragraphs.
 _MISLEADING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
@@ -53,6 +54,34 @@ def _part_fault(part: str) -> str | None:
     if _MISLEADING.search(part):
         return "The name has a mark of direction or a line separator."
     return None
+
+
+def prefixed(prefix: str, name: str, user: str | None, date: str, identifier: str) -> str:
+    """The name under which an upload of this name is stored. Raises Failure `invalid_name`.
+
+    In the prefix `{user}`, `{date}`, `{name}` and `{id}` are replaced; what they bring is not looked at again.
+    """
+    if not prefix:
+        return name
+    places = {"user": user or "anonymous", "date": date, "name": name, "id": identifier}
+    if "{user}" in prefix and "/" in places["user"]:
+        raise Failure(INVALID_NAME, "Your user name has a slash: no folder can be called so.")
+    whole = f"{_PLACE.sub(lambda found: places[found[1]], prefix)}/{name}"
+    check_name(whole)
+    return whole
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself, without a slash at its end. Raises ValueError where no name could be had with it."""
+    prefix = prefix.removesuffix("/")
+    unknown = re.search(r"\{[^{}]*\}", _PLACE.sub("", prefix))
+    if unknown:
+        raise ValueError(f"{unknown[0]} is none of {{user}}, {{date}}, {{name}} and {{id}}")
+    try:
+        prefixed(prefix, "name", None, "2026-11-28", "0" * 32)
+    except Failure as failure:
+        raise ValueError(failure.detail) from None
+    return prefix
 
 
 def alternative(part: str, number: int) -> str:
