@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 from typing import Final
 
 from jackfield.app.logger import get_logger
@@ -11,6 +12,11 @@ from jackfield.app.logger import get_logger
 log = get_logger()
 
 _RESERVE: Final = 32  # descriptors for the process itself and for plain HTTP requests
+
+
+def limit() -> int:
+    """How many descriptors there may be."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def raise_limit() -> int:
@@ -31,6 +37,12 @@ def sockets_within(limit: int, wanted: int) -> int:
     if room < wanted:
         log.warning("descriptors.low", limit=limit, max_connections=room, wanted=wanted)
     return min(room, wanted)
+
+
+def connections_within(limit: int) -> int:
+    """How many TCP connections, sockets among them, may be open below the limit: more than sockets, so that whoever is
+    refused one is told so, and fewer than descriptors, so that there are some for files."""
+    return max(1, limit - limit // 8 - _RESERVE) if limit != resource.RLIM_INFINITY else sys.maxsize
 
 
 class Exhaustion:

@@ -1,5 +1,6 @@
 """Where the service listens: a host and a port, a Unix socket, or what systemd has opened for it."""
 
+import asyncio
 import os
 import socket
 import ssl
@@ -10,17 +11,19 @@ from aiohttp import web
 
 from jackfield.app.config.settings import AdminSettings, ServerSettings
 from jackfield.app.errors import CannotStart
+from jackfield.app.runner import Runner
+from jackfield.app.tlssite import TlsSite
 
 _FIRST: Final = 3  # the descriptor of the first socket that is handed over: sd_listen_fds(3)
 _BACKLOG: Final = 1024
 
 
-async def listen(runner: web.AppRunner, server: ServerSettings, tls: ssl.SSLContext | None) -> str:
+async def listen(runner: Runner, server: ServerSettings, tls: ssl.SSLContext | None) -> str:
     """Listen, and say where, as a URL; `unix:` and the path where there is none. Raises CannotStart."""
     handed_over = inherited(os.environ)
     for each in handed_over:
         context = None if each.family == socket.AF_UNIX else tls
-        await web.SockSite(runner, each, backlog=_BACKLOG, ssl_context=context).start()
+        await _serve_on(runner, each, context)
     if not handed_over and server.port is not None:
         await _listen_on(runner, server.host, server.port, tls, "server")
     if not handed_over and server.unix_socket is not None:
@@ -33,21 +36,49 @@ async def listen(runner: web.AppRunner, server: ServerSettings, tls: ssl.SSLCont
     return _url(runner.addresses[0], secure=tls is not None)
 
 
-async def listen_for_admin(runner: web.AppRunner, admin: AdminSettings) -> str:
+async def listen_for_admin(runner: Runner, admin: AdminSettings) -> str:
     """The same for `server.admin`."""
     await _listen_on(runner, admin.host, admin.port, None, "server.admin")
     return _url(runner.addresses[0], secure=False)
 
 
-async def _listen_on(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None, where: str) -> None:
+async def _listen_on(runner: Runner, host: str, port: int, tls: ssl.SSLContext | None, where: str) -> None:
     try:
-        await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=tls).start()
+        for each in await _bound(host, port):
+            await _serve_on(runner, each, tls)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)  # getaddrinfo's are below 0
         variable = f"JACKFIELD_{where.upper().replace('.', '__')}__PORT"
         raise CannotStart(
             f"cannot listen on {host}:{port}: {why} ({where}.host, {where}.port or {variable})"
         ) from error
+
+
+async def _bound(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of the host. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(
+            await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ):
+            bound.append(each := socket.socket(family, kind, protocol))
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            each.bind(address)
+    except OSError:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+async def _serve_on(runner: Runner, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+    if tls is None:
+        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+    else:
+        await TlsSite(runner, listening, tls, _BACKLOG).start()
 
 
 def inherited(environ: Mapping[str, str]) -> list[socket.socket]:

@@ -4,6 +4,8 @@ import atexit
 import json
 import logging
 import sys
+import time
+from collections.abc import MutableMapping
 from typing import Any, Final, Literal
 
 import structlog
@@ -13,13 +15,33 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from jackfield.app.callers import CALLER
 from jackfield.app.logwriter import STANDARD_ERROR
+from jackfield.app.repeats import Repeats
 from jackfield.app.resource import resource_path
 
 FLUSH: Final = 1.0  # seconds that the end of the process waits for the last lines to be written
 
+_REPEATS: Final = Repeats(time.monotonic)
+
+
+def _sum_up(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The processor that leaves out what `say_repeats` will say."""
+    if _REPEATS.wanted(event):
+        return event
+    raise structlog.DropEvent
+
+
+async def say_repeats(*, last: bool = False) -> None:
+    """Write one line for all refusals of a kind that were left out; to be called once a second, and `last` of all."""
+    log = structlog.get_logger()
+    for event in _REPEATS.due(all_of_them=last):
+        fields = {name: value for name, value in event.items() if not name.startswith("_")}
+        getattr(log, fields.pop("level"))(fields.pop("event"), **fields)
+
+
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
+    _sum_up,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
@@ -45,6 +67,8 @@ class _Handler(logging.Handler):
         """See `logging.Handler`. A line that cannot be formatted is dropped and counted: logging never raises."""
         try:
             STANDARD_ERROR.write(self.format(record))
+        except structlog.DropEvent:
+            pass
         except Exception:
             STANDARD_ERROR.lose()
 
@@ -79,7 +103,7 @@ def configure(level: str, form: Literal["auto", "console", "json"]) -> None:
     else:
         render = [_TRACEBACKS, structlog.processors.JSONRenderer(_to_json)]
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder()],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_SHARED],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
     )
     handler = _Handler()

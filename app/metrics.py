@@ -32,6 +32,10 @@ class Metrics:
             "jackfield_refusals", "Requests refused, upgrades among them, by code word", ["handler", "code"],
             registry=registry,
         )  # fmt: skip
+        self.refused_connections = Counter(
+            "jackfield_refused_connections", "TCP connections that ended before any request, by reason", ["reason"],
+            registry=registry,
+        )  # fmt: skip
         self.answers = Counter(
             "jackfield_answers", "HTTP answers, those that opened sockets among them, by status", ["handler", "status"],
             registry=registry,

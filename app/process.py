@@ -18,6 +18,7 @@ from jackfield.app.listening import listen, listen_for_admin
 from jackfield.app.logger import get_logger
 from jackfield.app.logwriter import STANDARD_ERROR
 from jackfield.app.notify import Notifier
+from jackfield.app.repeats import SECOND
 from jackfield.app.runner import Runner
 from jackfield.app.service import RELOADED, create_admin_app, create_app, drain, reload
 from jackfield.app.tasks import beside, periodically, supervised
@@ -45,12 +46,13 @@ async def run(settings: Settings) -> int:
         # files a second, and each full collection, and whoever waited, 10 ms.
         gc.freeze()
         await supervised("notify", notifier.ready)
-        async with _signs_of_life(notifier):
+        async with _signs_of_life(notifier), beside(periodically("log", SECOND, logs.say_repeats)):
             await stop.wait()
             log.info("draining")
             await supervised("notify", notifier.stopping)
             # Plain HTTP is answered until the end: the port stays open while the sockets are ended.
             await drain(app, settings.server.shutdown_timeout * 0.9)
+    await logs.say_repeats(last=True)
     log.info("stopped")
     return 0
 

@@ -1,4 +1,4 @@
-"""aiohttp's runner, whose connections take turns with each other while they bring bodies, and can lend their transport.
+"""aiohttp's runner, whose connections are counted, take turns while they bring bodies, and can lend their transport.
 
 aiohttp stops parsing a body where its reader has enough, and goes on from within the reader's
 own call. So a reader that keeps up never waits, and whatever has come is parsed in one go: of chunks of one byte that
@@ -9,12 +9,13 @@ over, so the next request on the link is served by a new connection.
 """
 
 import asyncio
-from asyncio import get_running_loop
+from asyncio import BaseTransport, Transport, get_running_loop
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
+from jackfield.app.admission import ADMISSION, ANYBODY, Admission
 from jackfield.app.socket.body import BodyStream
 from jackfield.app.socket.shared import Turns
 
@@ -37,14 +38,47 @@ _ALL: Final = 2**30  # more bytes than aiohttp ever has read ahead
 class Connection(web.RequestHandler):
     """One connection of HTTP."""
 
-    __slots__ = ("_lent", "_resting", "_server", "_turns")
+    __slots__ = ("_admission", "_lent", "_resting", "_server", "_turns", "begun", "counted_for", "first")
 
-    def __init__(self, server: "_Server", turns: Turns, **options: Any) -> None:
+    def __init__(self, server: "_Server", turns: Turns, admission: Admission, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._turns = turns
         self._resting = False  # its turn to go on is still to come
         self._lent: BodyStream | None = None  # who receives in our place
+        self._admission = admission
+        self.counted_for: str | None = None  # by `admission`; None while it is not counted
+        self.begun = False  # it was admitted, and requests may come
+        self.first = True  # no request was answered on its link
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Cut it where there are too many. For the first request we wait for a shorter time than for further ones."""
+        if self.counted_for is None:
+            self.counted_for = self._admission.take(transport.get_extra_info("peername"))
+            if self.counted_for is None:
+                cast("Transport", transport).abort()
+                return
+        self.begun = True
+        super().connection_made(transport)
+        if self.first and self._keepalive_handle is not None and self._admission.patience < self.keepalive_timeout:
+            self._keepalive_handle.cancel()
+            self._next_keepalive_close_time = self._loop.time() + self._admission.patience
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def set_parser(self, *arguments: Any, **options: Any) -> None:
+        """It is a socket from here on."""
+        if self.counted_for is not None:
+            self._admission.carries_socket(self.counted_for)
+            self.counted_for = ANYBODY
+        super().set_parser(*arguments, **options)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It has ended."""
+        if self.counted_for is not None:
+            self._admission.give(self.counted_for)
+            self.counted_for = None
+        if self.begun:
+            super().connection_lost(exc)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """The reader of the body wants more."""
@@ -123,8 +157,9 @@ class Connection(web.RequestHandler):
             self.close()
             return
         self.transport = None
-        self.connection_lost(None)
         successor = self._server()
+        successor.first, successor.counted_for, self.counted_for = False, self.counted_for, None
+        self.connection_lost(None)
         transport.set_protocol(successor)
         successor.connection_made(transport)
         transport.resume_reading()
@@ -133,20 +168,21 @@ class Connection(web.RequestHandler):
 class _Server(web.Server):
     """Makes the connections."""
 
-    def __init__(self, other: web.Server) -> None:
+    def __init__(self, other: web.Server, admission: Admission) -> None:
         super().__init__(
             other.request_handler, request_factory=other.request_factory,
             handler_cancellation=other.handler_cancellation, loop=get_running_loop(),
             **(other._kwargs | {"read_bufsize": READ_AHEAD, "lingering_time": 0}),
         )  # fmt: skip
         self._turns = Turns()
+        self._admission = admission
 
     def __call__(self) -> Connection:
-        return Connection(self, self._turns, loop=self._loop, **self._kwargs)
+        return Connection(self, self._turns, self._admission, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
     """Runs the service's application."""
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server())
+        return _Server(await super()._make_server(), self.app[ADMISSION])

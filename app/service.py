@@ -9,6 +9,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from jackfield.app import descriptors
+from jackfield.app.admission import ADMISSION, Admission
 from jackfield.app.auth.file import TokenFile
 from jackfield.app.auth.gate import Gate
 from jackfield.app.config import Settings
@@ -64,8 +66,10 @@ def compose(settings: Settings, gate_class: type[Gate]) -> web.Application:
         for name, section in settings.handlers.items()
     }
     tokens = None if server.auth.tokens is None else TokenFile(server.auth.tokens)
-    gate = gate_class(TrustedProxies(server.trusted_proxies), tokens, server.auth.proxy_user)
+    proxies = TrustedProxies(server.trusted_proxies)
+    gate = gate_class(proxies, tokens, server.auth.proxy_user)
     app = web.Application(middlewares=_middlewares(server, gate, dispatcher, handlers.values(), metrics))
+    app[ADMISSION] = _admission(server.limits.connections, proxies, metrics, server.body_timeout)
     app[DISPATCHER] = dispatcher
     app[HANDLERS] = handlers
     app[METRICS] = metrics
@@ -110,6 +114,11 @@ def _middlewares(
     ]
 
 
+def _admission(limit: int | None, proxies: TrustedProxies, metrics: Metrics, patience: float) -> Admission:
+    most = descriptors.connections_within(descriptors.limit())
+    return Admission(limit, most, proxies, metrics.refused_connections, patience)
+
+
 def create_admin_app(app: web.Application, settings: Settings) -> web.Application:
     """What watches the service, on a port of its own: `server.admin`."""
     server = settings.server
@@ -117,6 +126,7 @@ def create_admin_app(app: web.Application, settings: Settings) -> web.Applicatio
     exempt = ("/healthz", "/readyz")
     checks = [failures(app[METRICS]), check_host(host, server.allowed_hosts, exempt), check_origin([])]
     admin = web.Application(middlewares=checks)
+    admin[ADMISSION] = _admission(None, TrustedProxies([]), app[METRICS], server.body_timeout)
     admin.add_routes(app[PROBES].watching())
     for name, handler in app[HANDLERS].items():
         for route in handler.admin_routes():

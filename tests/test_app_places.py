@@ -13,12 +13,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from jackfield.app import healthcheck
 from jackfield.app.config import ServerSettings, build
 from jackfield.app.errors import CannotStart
 from jackfield.app.listening import inherited, listen
+from jackfield.app.runner import Runner
 from jackfield.app.service import create_app
 from tests.support.outsider import Outsider
 from tests.support.service import Service, jackfield, pingpong, running_service
@@ -114,7 +114,7 @@ async def test_no_answer_tells_versions(watched: tuple[Service, Path]) -> None:
 async def listening(**server: Any) -> AsyncIterator[tuple[str, ServerSettings]]:
     """A service in this process that listens as the settings say."""
     settings = build({"server": server, "handlers": {"pingpong": pingpong()}}, Path())
-    runner = web.AppRunner(create_app(settings), shutdown_timeout=0.1)
+    runner = Runner(create_app(settings), shutdown_timeout=0.1)
     await runner.setup()
     try:
         yield await listen(runner, settings.server, None), settings.server
