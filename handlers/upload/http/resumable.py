@@ -1,6 +1,7 @@
 """Resumable Uploads for HTTP: draft-ietf-httpbis-resumable-upload-11, interop version 8."""
 
 import secrets
+import warnings
 from typing import Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -145,8 +146,12 @@ def _check_coding(request: web.Request) -> None:
 
 
 def _name(request: web.Request) -> str | None:
-    """That of `Content-Disposition` (RFC 6266)."""
-    _, parameters = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
+    """That of `Content-Disposition` (RFC 6266); slashes in it make folders. Raises Failure."""
+    said = request.headers.get(hdrs.CONTENT_DISPOSITION)
+    with warnings.catch_warnings(action="ignore"):
+        kind, parameters = parse_content_disposition(said)
+    if said is not None and kind is None:
+        raise Failure(BAD_REQUEST, "Content-Disposition cannot be read.")
     name = content_disposition_filename(parameters, "filename")
     return normalised(name) if name else None
 

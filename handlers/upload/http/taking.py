@@ -1,6 +1,7 @@
 """What tus and resumable uploads have in common: a request on an open upload, from its offset to the receipt."""
 
 import asyncio
+from typing import Final
 
 from jackfield.app.handler import Body, Failure
 from jackfield.handlers.upload.http.append import appending
@@ -11,7 +12,9 @@ from jackfield.handlers.upload.uploads.alone import store_alone
 from jackfield.handlers.upload.uploads.metrics import Words
 from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
-from jackfield.handlers.upload.wire.words import OFFSET_MISMATCH, STORAGE_FAILED
+from jackfield.handlers.upload.wire.words import LOCKED, OFFSET_MISMATCH, STORAGE_FAILED
+
+_LEAVING: Final = 3.0  # seconds for a socket that may have left already
 
 
 class Taking:
@@ -64,9 +67,14 @@ class Taking:
         return found
 
     async def complete(self, upload: OpenUpload, token: str) -> OpenUpload | Kept:
-        """All bytes are there: store it, unless a socket has it, whose client will say when. Raises Failure."""
-        if upload.session is None:
-            await store_alone(upload)
+        """All bytes are there: store it. Raises Failure, also where a socket stays that has not said it was the end."""
+        if upload.session is not None:
+            try:
+                async with asyncio.timeout(_LEAVING):
+                    await upload.session.drained()
+            except TimeoutError:
+                raise Failure(LOCKED, "A socket has brought all bytes, and not said that it was the end.") from None
+        await store_alone(upload)
         return await self._uploads.find(token)
 
 
