@@ -4,8 +4,9 @@ import base64
 import hashlib
 from urllib.parse import quote, urlsplit
 
-from tests.support.outsider import Answer, Outsider
+from tests.support.outsider import Answer, Outsider, eventually
 from tests.support.rawhttp import RawRequest, Said
+from tests.support.tus import reached
 
 DRAFT = {"Upload-Draft-Interop-Version": "8"}
 PARTIAL = "application/partial-upload"
@@ -50,6 +51,7 @@ async def begin(client: Outsider, name: str, size: int, data: bytes) -> tuple[Ra
     supported = await request.said()
     assert supported.status == 104, supported
     await request.send(data)
+    await eventually(lambda: reached(client, path_of(supported), len(data)))
     return request, path_of(supported)
 
 

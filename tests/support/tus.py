@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tests.support.outsider import Answer, Outsider
+from tests.support.outsider import Answer, Outsider, eventually
 from tests.support.rawhttp import RawRequest
 
 V1 = {"Tus-Resumable": "1.0.0"}
@@ -57,8 +57,18 @@ async def offset(client: Outsider, path: str) -> int:
 async def begin_patch(
     client: Outsider, path: str, at: int, size: int, data: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> RawRequest:
-    """A request that announces so many bytes, and brings some of them."""
+    """A request that announces so many bytes, and brings some of them, which are there when this returns.
+
+    Those under a checksum are not: they count only when all have come.
+    """
     fields = {**BYTES, "Upload-Offset": str(at), "Content-Length": str(size), **(headers or {})}
     request = await RawRequest.begin(client, "PATCH", path, fields)
     await request.send(data)
+    if headers is None:
+        await eventually(lambda: reached(client, path, at + len(data)))
     return request
+
+
+async def reached(client: Outsider, path: str, expected: int) -> bool:
+    """Whether the upload is there; this ends nothing."""
+    return bool((await client.ask(path))["offset"] == expected)
