@@ -1,15 +1,11 @@
-"""The one way in for every socket: admit → accept → serve → finish.
-
-Handlers raise and return; here alone that becomes a status before the upgrade, and a close code after it.
-"""
+"""The one way in for every socket: admit → accept; a `Session` then serves and closes it."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as RequestHandler
 
@@ -19,14 +15,14 @@ from jackfield.app.auth.credentials import BEARER
 from jackfield.app.bodies import Bodies
 from jackfield.app.callers import CALLER
 from jackfield.app.config.settings import ServerSettings
-from jackfield.app.errors import Close, Disconnected, Failure
+from jackfield.app.errors import Close, Failure
 from jackfield.app.handler import Handler
 from jackfield.app.handshake import came_early, check_handshake, wants_upgrade
 from jackfield.app.limits import Count
-from jackfield.app.logger import get_logger
 from jackfield.app.metrics import Metrics
 from jackfield.app.page import page
 from jackfield.app.resource import resource_path
+from jackfield.app.session import Session, draining
 from jackfield.app.socket import closing
 from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.messages import Messages
@@ -34,15 +30,24 @@ from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Stream
 from jackfield.app.tasks import periodically, supervised
 
-
-def draining() -> Failure:
-    """A new exception for each socket: one that is raised keeps its traceback, and all frames in that."""
-    return Failure(errors.DRAINING, "The service restarts; come back.")
-
-
 _NO_LIMIT: Final = 2**62
 """Bytes after which aiohttp would wait for a slow reader. All who wait share one future there: the first that is
 cancelled would cancel the others. So `Connection` waits by itself."""
+
+
+class Upgraded(web.WebSocketResponse):
+    """The answer to an upgrade. `ended` is the session's."""
+
+    ended: "asyncio.Future[None]"
+
+    async def write_eof(self) -> None:  # type: ignore[override]
+        """Wait for the end of the session: aiohttp calls this when all middlewares are through.
+
+        If they waited, their coroutines would weigh 700 bytes on each open socket. Where the link is lost aiohttp may
+        cancel this; the session then ends by itself, in order.
+        """
+        await self.ended
+        await super().write_eof()
 
 
 class Dispatcher:
@@ -55,39 +60,37 @@ class Dispatcher:
         self._max_connections = server.max_connections
         self._of_caller = Count(server.limits.connections)
         self._heartbeat = heartbeat = server.heartbeat
+        self._patience = 2 * heartbeat  # seconds, of each connection
         self._period = min(heartbeat / 4, 1)  # seconds between two liveness checks of all sockets
         self._checked_at = 0.0  # the loop's time of the last check
         self._shared = Shared()
-        self._lives: dict[Connection, asyncio.Task[None]] = {}
-        self._accepting = 0  # sockets in their handshake, not yet in `_lives`
+        self.sessions: dict[Connection, Session] = {}  # of all open sockets, the oldest first
+        self._accepting = 0  # sockets in their handshake, not yet in `sessions`
         self._admitting: set[asyncio.Task[Any]] = set()  # requests that wait for their handler's `admit`
         self._removed = asyncio.Event()  # set whenever a socket has ended
         self.bodies = Bodies(server.body_timeout, self._shared, self._removed.set)
-        self._counted: dict[Connection, tuple[str, int, int]] = {}  # handler, bytes received, sent
-        self._pinged: dict[Connection, float] = {}  # when each silent socket was last pinged
+        self._on_ended = self._forget  # one object for all sessions
         self._entries: set[RequestHandler] = set()
         self.draining = False
-        self._log = get_logger()
 
     def entry(self, handler: Handler) -> RequestHandler:
         """What aiohttp calls for a GET on one of the handler's paths."""
 
         async def enter(request: web.Request) -> web.StreamResponse:
-            if wants_upgrade(request):
-                ws, ended = await self._open(request, handler)
-                # aiohttp may cancel a request whose link is lost; the conversation then ends by itself, in order.
-                await ended
-                return ws
-            if handler.page is not None and accepts(request, "text/html"):
-                return await page(request, handler, self.base, token=self._tokens)
-            response = await handler.get(request)
-            response.headers.setdefault(hdrs.VARY, "Accept")
-            return response
+            return await (self._open if wants_upgrade(request) else self._answer)(request, handler)
 
         for counter in (self._metrics.received, self._metrics.sent):
             counter.labels(handler.name)  # there from the beginning, at 0
         self._entries.add(enter)
         return enter
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a plain GET."""
+        if handler.page is not None and accepts(request, "text/html"):
+            return await page(request, handler, self.base, token=self._tokens)
+        response = await handler.get(request)
+        response.headers.setdefault(hdrs.VARY, "Accept")
+        return response
 
     @web.middleware
     def reject_unknown_upgrades(self, request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
@@ -109,10 +112,8 @@ class Dispatcher:
 
     # -- admit and accept
 
-    async def _open(
-        self, request: web.Request, handler: Handler
-    ) -> tuple[web.WebSocketResponse, "asyncio.Future[None]"]:
-        """Accept a socket and serve it in a task of its own; the future is done when that task has ended."""
+    async def _open(self, request: web.Request, handler: Handler) -> Upgraded:
+        """Accept a socket, and begin its session."""
         self._check_capacity()
         check_handshake(request)
         caller = request[CALLER].key
@@ -122,17 +123,25 @@ class Dispatcher:
         try:
             admitted = await self._admit(request, handler)
             ws, connection = await self._accept(request, handler, admitted)
+            session = Session(connection, handler, self._metrics, self._on_ended)
+            session.begin(self._patience)
         except BaseException:
             self._of_caller.give(caller)
             raise
         finally:
             self._accepting -= 1
             self._removed.set()
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lives[connection] = asyncio.create_task(self._run(connection, handler, ended))
+        self.sessions[connection] = session
         if self.draining:
             connection.interrupt(draining())
-        return ws, ended
+        ws.ended = session.ended
+        return ws
+
+    def _forget(self, session: Session) -> None:
+        """A socket has ended."""
+        del self.sessions[session.connection]
+        self._of_caller.give(session.connection.request[CALLER].key)
+        self._removed.set()
 
     async def _admit(self, request: web.Request, handler: Handler) -> Any:
         """Ask the handler. `drain` cancels one that takes too long."""
@@ -154,16 +163,14 @@ class Dispatcher:
     def _check_capacity(self) -> None:
         if self.draining:
             raise draining()
-        if len(self._lives) + self._accepting >= self._max_connections:
+        if len(self.sessions) + self._accepting >= self._max_connections:
             raise Failure(errors.TOO_MANY_CONNECTIONS, f"{self._max_connections} sockets are open.")
 
-    async def _accept(
-        self, request: web.Request, handler: Handler, admitted: Any
-    ) -> tuple[web.WebSocketResponse, Connection]:
+    async def _accept(self, request: web.Request, handler: Handler, admitted: Any) -> tuple[Upgraded, Connection]:
         """Answer the handshake, and put our receiver between the transport and aiohttp."""
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         agreed = tuple(word for word in map(str.strip, offered.split(",")) if word in (*handler.subprotocols, BEARER))
-        ws = web.WebSocketResponse(
+        ws = Upgraded(
             protocols=agreed[:1], autoclose=False, autoping=False, compress=handler.compress, writer_limit=_NO_LIMIT
         )
         await ws.prepare(request)
@@ -184,90 +191,6 @@ class Dispatcher:
             connection.interrupt(early)
         return ws, connection
 
-    # -- serve and finish
-
-    async def _run(self, connection: Connection, handler: Handler, ended: "asyncio.Future[None]") -> None:
-        begun = asyncio.get_running_loop().time()
-        self._metrics.connections.labels(handler.name).inc()
-        try:
-            end = await self._serve(handler, connection)
-            # Not around all of it: what that takes would weigh on each open socket.
-            if not await supervised("socket", partial(self._close, connection, handler, end, begun)):
-                closing.abort(connection)  # a fault of ours in ending it
-            if not ended.done():
-                ended.set_result(None)
-        finally:
-            ended.cancel()  # nothing, unless this task itself was cancelled
-            del self._lives[connection]
-            self._of_caller.give(connection.request[CALLER].key)
-            self._pinged.pop(connection, None)
-            self._removed.set()
-            self._metrics.connections.labels(handler.name).dec()
-
-    async def _serve(self, handler: Handler, connection: Connection) -> Close | Disconnected:
-        """The handler's conversation, which may be cancelled once the socket has ended; and how to close it."""
-        try:
-            self._opened(connection, handler)
-            connection.patience = 2 * self._heartbeat
-            connection.serve_in(None if handler.outlives else asyncio.current_task())
-            await handler.serve(connection)
-        except (Exception, asyncio.CancelledError) as error:
-            return self._end(error, connection)
-        finally:
-            connection.serve_in(None)
-        return connection.source.left or Close(errors.NORMAL, "done")
-
-    async def _close(self, connection: Connection, handler: Handler, end: Close | Disconnected, begun: float) -> None:
-        await closing.finish(connection, end, self._last_words(handler, end))
-        self._closed(connection, handler, end, asyncio.get_running_loop().time() - begun)
-
-    def _opened(self, connection: Connection, handler: Handler) -> None:
-        structlog.contextvars.bind_contextvars(connection=connection.id, handler=handler.name)
-        self._counted[connection] = handler.name, 0, 0
-        self._log.info("connection.opened", subprotocol=connection.subprotocol)
-
-    def _end(self, error: BaseException, connection: Connection) -> Close | Disconnected:
-        """How the socket is closed after this exception of its handler."""
-        if isinstance(error, Close | Disconnected):
-            return error
-        if isinstance(error, asyncio.CancelledError):
-            return connection.interruption or draining()
-        self._log.error("handler.failed", exc_info=error)
-        return Failure(errors.INTERNAL, "The service failed; its log says why.")
-
-    def _last_words(self, handler: Handler, end: Close | Disconnected) -> str | None:
-        """The handler's last text message. An exception in making it is logged, and does not replace the failure."""
-        try:
-            return handler.last_words(end) if isinstance(end, Failure) else None
-        except Exception:
-            self._log.exception("handler.failed")
-            return None
-
-    def _closed(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
-        self._count(connection, handler, end, seconds)
-        code = end.kind.code if isinstance(end, Failure) else None
-        self._log.info(
-            "connection.closed", code=end.code, reason=end.reason, seconds=round(seconds, 3),
-            received=connection.source.received, sent=connection.sent, **({"failure": code} if code else {}),
-            **({"dropped": connection.dropped} if connection.dropped else {}),
-        )  # fmt: skip
-
-    def _count(self, connection: Connection, handler: Handler, end: Close | Disconnected, seconds: float) -> None:
-        name = handler.name
-        self._metrics.closes.labels(name, str(end.code)).inc()
-        self._count_bytes(connection)
-        del self._counted[connection]
-        self._metrics.dropped.labels(name).inc(connection.dropped)
-        self._metrics.seconds.labels(name).observe(seconds)
-
-    def _count_bytes(self, connection: Connection) -> None:
-        """Those that have come and gone since it was asked last, so that a long upload is seen while it runs."""
-        name, received, sent = before = self._counted[connection]
-        self._counted[connection] = now = name, connection.source.received, connection.sent
-        if now != before:  # most sockets are idle, and all are asked once a second
-            self._metrics.received.labels(name).inc(now[1] - received)
-            self._metrics.sent.labels(name).inc(now[2] - sent)
-
     # -- liveness: one task for all sockets
 
     async def sweep(self) -> None:
@@ -282,33 +205,13 @@ class Dispatcher:
     async def _check_all(self) -> None:
         now = asyncio.get_running_loop().time()
         late, self._checked_at = now - self._checked_at - self._period, now
-        for connection in list(self._counted):
-            self._count_bytes(connection)
-        for connection in list(self._lives):
+        for session in list(self.sessions.values()):
+            session.count_bytes()
             if late > self._period:  # the loop or the whole process stood still, and read nothing
-                connection.source.heard += late
-            await supervised("liveness", partial(self._check_liveness, connection))
-
-    async def _check_liveness(self, connection: Connection) -> None:
-        now = asyncio.get_running_loop().time()
-        source = connection.source
-        transport = connection.transport
-        if transport.is_closing() or not (transport.is_reading() or closing.is_reset(connection)):
-            source.heard = now
-        silence = now - source.heard
-        if silence >= 2 * self._heartbeat:
-            closing.abort(connection)
-            self._log.info("connection.silent", connection=connection.id, seconds=round(silence, 1))
-        elif silence >= self._heartbeat and self._pinged.get(connection, 0) <= source.heard:
-            self._pinged[connection] = now
-            await closing.ping(connection)
+                session.connection.source.heard += late
+            await supervised("liveness", partial(session.check_liveness, self._heartbeat))
 
     # -- the end of the service
-
-    @property
-    def serving(self) -> Mapping[Connection, asyncio.Task[None]]:
-        """The sockets that have not ended, and the tasks in which their handlers serve."""
-        return self._lives
 
     async def drain(self, limit: float) -> None:
         """End every socket with 1012 within `limit` seconds: first ask, then cancel, then cut.
@@ -318,21 +221,23 @@ class Dispatcher:
         """
         self.draining = True
         self.bodies.end(draining)
-        for connection in list(self._lives):
+        for connection in list(self.sessions):
             connection.interrupt(draining())
         await self._wait(limit * 0.6)
-        for task in [*self._admitting, *self._lives.values()]:
+        for task in self._admitting:
             task.cancel()
+        for session in self.sessions.values():
+            session.cancel()
         await self._wait(limit * 0.2)
-        for connection, life in list(self._lives.items()):
-            closing.abort(connection)
-            life.cancel()
+        for session in list(self.sessions.values()):
+            closing.abort(session.connection)
+            session.cancel()
         await self._wait(limit * 0.1)
 
     async def _wait(self, seconds: float) -> None:
         """Wait until there is no socket, no handshake and no body any more, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._lives or self._accepting or self.bodies.taking:
+                while self.sessions or self._accepting or self.bodies.taking:
                     self._removed.clear()
                     await self._removed.wait()

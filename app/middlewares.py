@@ -66,19 +66,23 @@ def failures(metrics: Metrics) -> Middleware:
         try:
             response = await handler(request)
         except Exception as error:
-            if request.writer.output_size:
-                kind = _cut(request, error)
-                response = web.Response()  # for aiohttp's own books: nothing of it is sent
-            else:
-                failure = _failure(error)
-                kind, response = failure.kind, problem(failure)
-                if wants_upgrade(request) or kind == errors.TIMED_OUT:
-                    response.force_close()  # what comes behind it is no request
-            metrics.refusals.labels(handler_of(request), kind.code).inc()
-            request[FAILURE] = kind.code
+            response = failed(request, error)
         finally:
             request[PATH] = path_without_secrets(request)  # not before: an open socket need not hold it
         metrics.answers.labels(handler_of(request), str(response.status)).inc()
+        return response
+
+    def failed(request: web.Request, error: Exception) -> web.Response:
+        if request.writer.output_size:
+            kind = _cut(request, error)
+            response = web.Response()  # for aiohttp's own books: nothing of it is sent
+        else:
+            failure = _failure(error)
+            kind, response = failure.kind, problem(failure)
+            if wants_upgrade(request) or kind == errors.TIMED_OUT:
+                response.force_close()  # what comes behind it is no request
+        metrics.refusals.labels(handler_of(request), kind.code).inc()
+        request[FAILURE] = kind.code
         return response
 
     def handler_of(request: web.Request) -> str:
@@ -155,7 +159,7 @@ def small_bodies(seconds: float, others: Container[RequestHandler]) -> Middlewar
     def body(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
         match = request.match_info
         small = match.http_exception is None and match.handler not in others
-        read_first = request.body_exists and small and not wants_upgrade(request)
+        read_first = request.can_read_body and small and not wants_upgrade(request)
         return read(request, handler) if read_first else handler(request)
 
     async def read(request: web.Request, handler: RequestHandler) -> web.StreamResponse:

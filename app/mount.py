@@ -16,6 +16,7 @@ from yarl import URL
 
 from jackfield.app.auth.gate import MountedGate
 from jackfield.app.config import Settings, build, load
+from jackfield.app.dispatcher import Upgraded
 from jackfield.app.handler import Handler
 from jackfield.app.resource import ANCHOR, prefix_of
 from jackfield.app.service import HANDLERS, PROBES, compose, drain, life, locate
@@ -40,6 +41,7 @@ def mount(
     server = settings.server.model_copy(update={"host": "", "base_path": "", "tls": None})
     ours = compose(settings.model_copy(update={"server": server}), MountedGate)
     ours[ANCHOR] = _resource(ours)
+    ours.middlewares.insert(0, _outlast)
 
     async def lives(_theirs: web.Application) -> AsyncIterator[None]:
         locate(ours, settings.server.base_path + prefix_of(ours), settings)
@@ -77,6 +79,15 @@ def _resource(ours: web.Application) -> web.AbstractResource:
     resource = ours.router.add_get("", ours[PROBES].index).resource
     assert resource is not None
     return resource
+
+
+@web.middleware
+async def _outlast(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+    """Their middlewares go on when a socket has ended, not when it is open: what they hold may be needed by it."""
+    response = await handler(request)
+    if isinstance(response, Upgraded):
+        await response.ended
+    return response
 
 
 @web.middleware

@@ -217,13 +217,13 @@ async def test_a_peer_that_does_not_read_is_cut_after_the_limit(
     assert time.monotonic() - begun >= 0.2
     assert isinstance(end, Disconnected)
     assert (end.code, end.clean) == (1006, False)
-    assert not service.app[DISPATCHER]._lives or await eventually(lambda: nobody(service))
+    assert not service.app[DISPATCHER].sessions or await eventually(lambda: nobody(service))
     await opened.dispose()
 
 
 async def nobody(service: RunningService) -> bool:
     """Whether no socket is open."""
-    return not service.app[DISPATCHER]._lives
+    return not service.app[DISPATCHER].sessions
 
 
 async def test_a_peer_that_reads_slowly_gets_everything(

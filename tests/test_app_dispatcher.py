@@ -267,7 +267,7 @@ async def test_an_upgrade_is_a_get(jackfield_server: JackfieldServer, method: st
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), BrokenPipeError("a pipe"), Failure(KINDS["timed_out"], "x")])
-@pytest.mark.parametrize("where", ["Messages", "Connection", "finish"])
+@pytest.mark.parametrize("where", ["Messages", "Connection", "Session", "finish"])
 async def test_after_the_upgrade_nothing_is_answered_as_http(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch, where: str, fault: Exception
 ) -> None:
@@ -277,8 +277,8 @@ async def test_after_the_upgrade_nothing_is_answered_as_http(
         raise fault
 
     service = await jackfield_server(SECTIONS)
-    target = f"closing.{where}" if where == "finish" else where
-    monkeypatch.setattr(f"jackfield.app.dispatcher.{target}", broken)
+    target = "socket.closing.finish" if where == "finish" else f"dispatcher.{where}"
+    monkeypatch.setattr(f"jackfield.app.{target}", broken)
     with capture_logs() as log:
         opened = await RawSocket.connect(service.port)
         await opened.upgrade("/echo")

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 import jackfield.app.socket.interruption
 from jackfield.app.dispatcher import Dispatcher
-from jackfield.app.errors import Close, Disconnected
-from jackfield.app.handler import Handler
+from jackfield.app.errors import Disconnected
 from jackfield.app.service import DISPATCHER
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support import handlers
@@ -63,7 +63,7 @@ async def forever(_: Connection) -> None:
 
 async def nobody(service: RunningService) -> None:
     """Until no socket is open."""
-    await eventually(lambda: asyncio.sleep(0, not service.app[DISPATCHER]._lives))
+    await eventually(lambda: asyncio.sleep(0, not service.app[DISPATCHER].sessions))
 
 
 @pytest.mark.parametrize("path", ["/scripted", "/pouring"])
@@ -86,13 +86,14 @@ async def test_it_is_ended_when_its_client_left_before_it_began(
     jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A Close frame that comes between the handshake and the beginning of `serve` is not overlooked."""
-    serve = Dispatcher._serve
+    accept = Dispatcher._accept
 
-    async def serve_late(self: Dispatcher, handler: Handler, connection: Connection) -> Close | Disconnected:
+    async def accept_late(self: Dispatcher, *given: Any) -> Any:
+        ws, connection = await accept(self, *given)
         await eventually(lambda: asyncio.sleep(0, connection.source.end is not None))
-        return await serve(self, handler, connection)
+        return ws, connection
 
-    monkeypatch.setattr(Dispatcher, "_serve", serve_late)
+    monkeypatch.setattr(Dispatcher, "_accept", accept_late)
     service, ends = await start(jackfield_server, forever)
     async with raw(service, path) as opened:
         await opened.close()

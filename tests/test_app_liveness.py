@@ -92,7 +92,7 @@ async def test_a_link_that_is_cut_while_its_socket_is_not_read(jackfield_server:
     service = await jackfield_server(SECTIONS, heartbeat=0.2)
     async with raw(service, "/busy") as opened:
         sending = asyncio.create_task(opened.send(messages(*[bytes(100_000)] * 100)))
-        (connection,) = service.app[DISPATCHER]._lives
+        (connection,) = service.app[DISPATCHER].sessions
 
         async def not_read() -> bool:
             return not connection.transport.is_reading()
@@ -143,7 +143,7 @@ async def test_a_ping_is_answered_before_anything_else_can_happen(jackfield_serv
     """When its bytes have been taken the answer is out: no message that follows is answered before it."""
     service = await jackfield_server(SECTIONS)
     async with raw(service, path) as opened:
-        (connection,) = service.app[DISPATCHER]._lives
+        (connection,) = service.app[DISPATCHER].sessions
         give(connection.source, frame(Opcode.PING, b"now"))
         with socket.socket(fileno=os.dup(opened.writer.get_extra_info("socket").fileno())) as ours:
             assert ours.recv(100, socket.MSG_DONTWAIT) == b"\x8a\x03now"
@@ -168,6 +168,6 @@ async def test_pings_do_not_pile_up_for_a_peer_that_does_not_read(jackfield_serv
         await opened.send(ping)
     await opened.delivered()
     dispatcher = service.app[DISPATCHER]
-    (connection,) = dispatcher._lives
+    (connection,) = dispatcher.sessions
     assert connection.backlog <= 17 * 1024
     await opened.dispose()

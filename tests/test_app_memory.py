@@ -1,8 +1,11 @@
 """Memory is for those who use it: sockets that send and are not served take nothing that others need."""
 
 import asyncio
+import gc
 import os
+import tracemalloc
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +23,34 @@ from tests.support.handlers import MIB, Connection, raw, sections
 from tests.support.outsider import digest, eventually
 from tests.support.rawsocket import Opcode, RawSocket, frame, header
 from tests.support.wire import Wire
+
+ROOT = Path(jackfield.app.socket.buffers.__file__).parents[3]
+
+
+async def test_an_idle_socket_weighs_little(jackfield_server: JackfieldServer) -> None:
+    """Of what is allocated for a socket that waits for a message, at most 3.5 KiB are made by lines of ours."""
+    service = await jackfield_server({"pingpong": {"use": "pingpong", "path": "/pingpong", "timeout": "1h"}})
+    count = 100
+
+    async def opened() -> RawSocket:
+        made = await stack.enter_async_context(raw(service, "/pingpong"))
+        assert await made.next() == "ping"
+        return made
+
+    async with AsyncExitStack() as stack:
+        await opened()  # the first one loads code
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                await opened()
+            gc.collect()
+            ours = [tracemalloc.Filter(True, f"{ROOT}/*/{part}/*") for part in ("app", "handlers")]
+            statistics = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
+        finally:
+            tracemalloc.stop()
+    weight = sum(each.size for each in statistics) / count
+    assert 1000 < weight < 3584
+
 
 # -- slabs
 
@@ -210,7 +241,7 @@ async def test_answers_that_nobody_reads_are_bounded_in_sum(jackfield_server: Ja
             stack.push_async_callback(opened.dispose)
             deaf.append(await opened.upgrade("/scripted"))
         await eventually(lambda: asyncio.sleep(0, budget.used > 0))
-        await eventually(lambda: asyncio.sleep(0, budget.used <= 40 * MIB and len(dispatcher._lives) < 5))
+        await eventually(lambda: asyncio.sleep(0, budget.used <= 40 * MIB and len(dispatcher.sessions) < 5))
         good = await stack.enter_async_context(raw(service, "/echo"))
         await good.binary(bytes(MIB))
         assert await good.next() == bytes(MIB)

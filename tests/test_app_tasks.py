@@ -100,7 +100,7 @@ async def test_the_sweep_of_liveness_outlives_a_fault(
 ) -> None:
     """One socket at which the sweep fails is counted; the others are pinged all the same, again and again."""
     async with _swept(0.1, jackfield_server) as (service, (first, second)):
-        broken = next(iter(service.app[DISPATCHER]._lives))
+        broken = next(iter(service.app[DISPATCHER].sessions))
         whole = closing.ping
 
         async def ping(connection: Connection) -> None:

@@ -82,7 +82,7 @@ async def learns_of_the_loss(app: web.Application, port: int) -> None:
     opened = await RawSocket.connect(port)
     await opened.upgrade("/busy")
     await busy.entered.wait()
-    (connection,) = app[DISPATCHER]._lives
+    (connection,) = app[DISPATCHER].sessions
     opened.reset()
     await eventually(lambda: asyncio.sleep(0, connection.source.lost))
     await asyncio.sleep(0.01)  # for a cancellation, if there were one, to arrive

@@ -194,7 +194,7 @@ async def bytes_in_a_turn(service: RunningService, turns: int) -> int:
 
 def received(service: RunningService) -> int:
     """How many bytes of payload all sockets have brought."""
-    return sum(connection.source.received for connection in service.app[DISPATCHER]._lives)
+    return sum(connection.source.received for connection in service.app[DISPATCHER].sessions)
 
 
 @pytest.mark.parametrize("path", ["/echo", "/bulk", "/busy"])

@@ -218,5 +218,5 @@ async def _nothing_is_held(service: RunningService, tasks: int) -> bool:
     assert handler.buffers is not None
     held = [upload for upload in handler.uploads._open.values() if upload.session is not None or upload.ended]
     dispatcher = service.app[DISPATCHER]
-    left = len(dispatcher._lives), handler.buffers.used, dispatcher._shared.budget.used, len(held)
+    left = len(dispatcher.sessions), handler.buffers.used, dispatcher._shared.budget.used, len(held)
     return left == (0, 0, 0, 0) and len(asyncio.all_tasks()) <= tasks

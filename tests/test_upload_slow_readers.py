@@ -84,7 +84,7 @@ async def until_paused(service: RunningService) -> None:
     """Until no socket of the upload handler is received from any more, and what had come is used."""
 
     async def paused() -> bool:
-        streams = [life.stream for life in service.app[DISPATCHER]._lives]
+        streams = [life.stream for life in service.app[DISPATCHER].sessions]
         return all(stream._stopped and not stream.waiting for stream in streams)
 
     await eventually(paused, 120)

@@ -43,6 +43,7 @@ class Connection(Sender, Generic[Admitted]):
         self.id = secrets.token_hex(4)
         self.request = request
         self.admitted = admitted
+        source.owner = self
 
     @property
     def user(self) -> str | None:
@@ -85,7 +86,7 @@ class Connection(Sender, Generic[Admitted]):
             if (message := self._ready(source)) is not None:
                 return message
             if late:
-                raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.")
+                raise _timed_out(timeout)
             late = await source.arrival(timeout)
         self._notified = asyncio.current_task()
         raise self._interruption
@@ -131,7 +132,11 @@ class Connection(Sender, Generic[Admitted]):
                     return await self.interruptible(stream.next(least, patience, most))
             except TimeoutError:
                 if not stream.paused:
-                    raise Failure(TIMED_OUT, f"Nothing came within {timeout:g} s.") from None
+                    raise _timed_out(timeout) from None
             except (Close, Disconnected):
                 self._notified = asyncio.current_task()
                 raise
+
+
+def _timed_out(seconds: float | None) -> Failure:
+    return Failure(TIMED_OUT, f"Nothing came within {seconds:g} s.")

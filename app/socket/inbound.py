@@ -5,7 +5,6 @@ the rest is kept until it is this socket's turn again (see `Turns`).
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
 
 from jackfield.app.errors import OVERLOADED, Close, Failure
@@ -23,22 +22,20 @@ class Inbound(Link):
     """
 
     __slots__ = (
-        "_ahead", "_at", "_budget", "_counted", "_deferred", "_items", "_kept", "_paused", "_pings", "_resting",
-        "_spent", "_text", "_turns", "heard", "on_pings",
+        "_ahead", "_at", "_counted", "_deferred", "_items", "_kept", "_paused", "_pings", "_resting", "_shared",
+        "_spent", "_text", "heard",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport, shared: Shared) -> None:
         super().__init__(inner, transport)
-        self.on_pings: Callable[[list[bytes]], None] = _ignore
         self.heard = self._loop.time()
         self._items: list[Any] = []  # seldom more than one: an empty deque would weigh 700 bytes on every idle socket
-        self._text = bytearray()  # what has come of an unfinished message
+        self._text: bytes | bytearray = b""  # what has come of an unfinished message
         self._pings: list[bytes] | None = None  # the newest of them, not answered yet
         self._paused = False  # reading waits for the handler, or for memory
         self._ahead = 0  # bytes of whole messages among the items
-        self._budget = shared.budget
         self._counted = False  # the budget counts bytes of ours
-        self._turns = shared.turns
+        self._shared = shared
         self._spent = 0  # bytes, frames counted as such, since the turn began
         self._resting = False  # the turn is over, the next one is to come
         self._kept = b""  # what was received and not parsed, from the byte at `_at`
@@ -77,7 +74,7 @@ class Inbound(Link):
         """Throw away what is queued and what still comes; only a Close frame is looked for."""
         self._discarding = True
         self._items.clear()
-        self._text.clear()
+        self._text = b""
         self._ahead = 0
         self._count()
         self._resume()
@@ -96,20 +93,20 @@ class Inbound(Link):
             self._finish(close)
         if self._pings is not None:
             payloads, self._pings = self._pings, None
-            self.on_pings(payloads)
+            self.owner.on_pings(payloads)
         return start if self._end is None else stop
 
     def _keep(self, data: bytes, at: int, *, behind: bool = False) -> None:
         """What stands in `data` from `at` on is parsed later: `behind`, or this turn is over, in the next turn."""
         if self._end is not None:
             at = len(data)
-        self._deferred = at < len(data) and (behind or self._spent >= self._turns.quantum)
+        self._deferred = at < len(data) and (behind or self._spent >= self._shared.turns.quantum)
         self._kept, self._at = (data, at) if self._deferred else (data[at:], 0)
         if self._counted or len(data) > UNCOUNTED:
             self._count()
 
     def _rest_if_spent(self) -> None:
-        if self._deferred or self._spent >= self._turns.quantum:
+        if self._deferred or self._spent >= self._shared.turns.quantum:
             self._rest()
 
     def _rest(self) -> None:
@@ -118,7 +115,7 @@ class Inbound(Link):
         if not self._resting and not self._paused:
             self._resting = True
             self._transport.pause_reading()
-            self._turns.rest(self._go_on)
+            self._shared.turns.rest(self._go_on)
 
     def _go_on(self) -> None:
         """It is our turn again."""
@@ -174,7 +171,7 @@ class Inbound(Link):
         """Tell the budget what we hold."""
         size = self._ahead + len(self._text) + len(self._kept)
         self._counted = size > UNCOUNTED
-        self._budget.hold(self, size)
+        self._shared.budget.hold(self, size)
 
     def evict(self) -> None:
         """See `Holder`."""
@@ -185,7 +182,3 @@ class Inbound(Link):
         """What came before is still delivered; then it is said that the link is gone."""
         self._keep(b"", 0)
         super().connection_lost(exc)
-
-
-def _ignore(_: list[bytes]) -> None:
-    """The default until a connection sets `on_pings`."""

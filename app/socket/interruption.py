@@ -1,7 +1,7 @@
 """How a handler hears that its socket has ended: raised where it waits for it, or by being cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -14,8 +14,6 @@ _T = TypeVar("_T")
 
 class Source(Protocol):
     """Where messages or bytes come from."""
-
-    on_end: Callable[[], None]
 
     @property
     def end(self) -> Close | Disconnected | None:
@@ -41,7 +39,6 @@ class Interruptible(Generic[SourceT]):
 
     def __init__(self, source: SourceT) -> None:
         self.source = source
-        source.on_end = self._check_soon
         self.serving: asyncio.Task[Any] | None = None  # set by `serve_in`
         self.patience = GRACE  # seconds that it may go on after the end, if it has heard of it or has messages to take
         self._taken = 0  # messages, or pieces of a stream, that the handler has taken
@@ -80,7 +77,7 @@ class Interruptible(Generic[SourceT]):
         self.source.wake()
         if self._waiting is not None:
             self._waiting.cancel()
-        self._check_soon()
+        self.on_end()
 
     @property
     def interruption(self) -> Close | Disconnected | None:
@@ -102,9 +99,9 @@ class Interruptible(Generic[SourceT]):
         """The handler's `serve` begins in this task; None: it has ended, or is never cancelled."""
         self.serving = task
         if self.source.end is not None or self._interruption is not None:
-            self._check_soon()
+            self.on_end()
 
-    def _check_soon(self) -> None:
+    def on_end(self) -> None:
         """The socket has ended: schedule the check whether its handler notices."""
         if not self._checking and self.serving is not None:
             self._checking = True

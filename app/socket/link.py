@@ -1,9 +1,35 @@
 """The link of one socket: how it ended, who waits for that, and back-pressure of what is sent."""
 
 import asyncio
-from collections.abc import Callable
+from typing import Final, Protocol
 
 from jackfield.app.errors import ABNORMAL, Close, Disconnected
+
+
+class Owner(Protocol):
+    """The connection, as its link needs it."""
+
+    def on_end(self) -> None:
+        """The link has an `end`."""
+
+    def on_backlog(self) -> None:
+        """More or fewer bytes wait to be read by the peer than before."""
+
+    def on_pings(self, payloads: list[bytes]) -> None:
+        """The peer has sent these pings, and waits for pongs."""
+
+
+class _Nobody:
+    """Before there is a connection."""
+
+    def on_end(self) -> None: ...
+
+    def on_backlog(self) -> None: ...
+
+    def on_pings(self, payloads: list[bytes]) -> None: ...
+
+
+_NOBODY: Final = _Nobody()
 
 
 class Link(asyncio.BaseProtocol):
@@ -15,15 +41,14 @@ class Link(asyncio.BaseProtocol):
 
     __slots__ = (
         "_discarding", "_end", "_inner", "_loop", "_transport", "_waiter", "_writable", "congested", "eof", "lost",
-        "on_backlog", "on_end",
+        "owner",
     )  # fmt: skip
 
     def __init__(self, inner: asyncio.Protocol, transport: asyncio.Transport) -> None:
         self._inner = inner
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self.on_end: Callable[[], None] = _nothing
-        self.on_backlog: Callable[[], None] = _nothing
+        self.owner: Owner = _NOBODY  # set by the connection
         self.eof = False
         self.lost = False
         self.congested = False  # the transport is above its high-water mark
@@ -81,7 +106,7 @@ class Link(asyncio.BaseProtocol):
     def _finish(self, end: Close | Disconnected) -> None:
         if self._end is None:
             self._end = end
-            self.on_end()
+            self.owner.on_end()
         self.wake()
 
     def eof_received(self) -> bool:
@@ -103,7 +128,7 @@ class Link(asyncio.BaseProtocol):
         """The peer reads slowly; aiohttp wants to know as well."""
         self.congested = True
         self._inner.pause_writing()
-        self.on_backlog()
+        self.owner.on_backlog()
 
     def resume_writing(self) -> None:
         """See `pause_writing`."""
@@ -112,11 +137,7 @@ class Link(asyncio.BaseProtocol):
 
     def _decongest(self) -> None:
         self.congested = False
-        self.on_backlog()
+        self.owner.on_backlog()
         if self._writable is not None:
             waiter, self._writable = self._writable, None
             waiter.set_result(None)
-
-
-def _nothing() -> None:
-    """The default until a connection sets the callback."""

@@ -1,8 +1,6 @@
 """Whole messages, assembled in memory, with a bounded number of bytes queued for the handler."""
 
 import asyncio
-import contextvars
-import math
 import zlib
 from typing import Final
 
@@ -12,14 +10,12 @@ from jackfield.app.socket.receiver import Receiver
 from jackfield.app.socket.shared import FRAME_COST, Shared
 
 _TAIL: Final = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
-_CONTEXT: Final = contextvars.Context()
-"""For the timers of all sockets: a timer would copy the one it is set in, 80 bytes for each idle socket."""
 
 
 class Messages(Receiver, asyncio.Protocol):
     """Receives whole messages of at most `max_message` bytes; `deflate` where compression was agreed to."""
 
-    __slots__ = ("_compressed", "_deadline", "_inflater", "_max_message", "_small", "_timer")
+    __slots__ = ("_compressed", "_inflater", "_max_message", "_small", "_timeout")
 
     def __init__(
         self,
@@ -36,8 +32,7 @@ class Messages(Receiver, asyncio.Protocol):
         self._small = min(max_text, max_message, MAX_CONTROL)
         self._inflater = zlib.decompressobj(wbits=-15) if deflate else None
         self._compressed = False  # the message that is being received
-        self._deadline = math.inf  # the loop's time at which the one who waits gives up
-        self._timer: asyncio.TimerHandle | None = None
+        self._timeout: float | None = None  # seconds, set while the one who waits may be told that it is late
 
     def ready(self) -> str | bytes | None:
         """The next message; None where there is none yet, and then `arrival` says when to look again.
@@ -53,39 +48,23 @@ class Messages(Receiver, asyncio.Protocol):
         return None
 
     def arrival(self, timeout: float | None = None) -> "asyncio.Future[bool]":
-        """See `Link`. True after `timeout` seconds in which nothing came.
-
-        A timer that is there already is left as it is, and is set anew when it fires: the deadline moves on with
-        every message, and a timer for each of them would cost 3 µs.
-        """
-        if timeout is None:
-            self._deadline = math.inf
-        else:
-            self._deadline = deadline = self._loop.time() + timeout
-            if self._timer is None or self._timer.when() > deadline:
-                self._set_timer(deadline)
+        """See `Link`. True after `timeout` seconds in which nothing came."""
+        if timeout != self._timeout:
+            self._end_timeout()
+        if timeout is not None:
+            self._shared.timeouts.begin(self, timeout)
+            self._timeout = timeout
         return super().arrival()
 
-    def _set_timer(self, when: float) -> None:
-        self._stop_timer()
-        self._timer = self._loop.call_at(when, self._on_timer, context=_CONTEXT)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._loop.time() >= self._deadline:
-            self.wake(late=True)
-        elif self._deadline < math.inf:
-            self._set_timer(self._deadline)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _end_timeout(self) -> None:
+        if self._timeout is not None:
+            self._shared.timeouts.end(self, self._timeout)
+            self._timeout = None
 
     def discard(self) -> None:
         """See `Inbound`."""
         super().discard()
-        self._stop_timer()
+        self._end_timeout()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -137,7 +116,7 @@ class Messages(Receiver, asyncio.Protocol):
             self._text = self._inflate(self._limit(kind))
         if kind == BINARY:
             message = bytes(self._text)
-            self._text.clear()
+            self._text = b""
             self._put(message)
         else:
             super()._deliver(kind)

@@ -57,7 +57,7 @@ class Receiver(Inbound):
 
     def _parse(self, data: memoryview, start: int, stop: int) -> int:
         """Take the frames in data[start:stop]; where the first byte stands that waits for more, or for its turn."""
-        quantum = self._turns.quantum
+        quantum = self._shared.turns.quantum
         while self._end is None and self._spent < quantum:
             if self._frame is None:
                 header = parse_header(data[start : min(stop, start + LONGEST_HEADER)])
@@ -118,6 +118,8 @@ class Receiver(Inbound):
         self.received += size
         if self._discarding:
             return
+        if not self._text:
+            self._text = bytearray()  # an idle socket has none
         self._text += piece
         if self._message == TEXT and (size < self._left or not frame.fin):
             self._check_text()
@@ -163,6 +165,6 @@ class Receiver(Inbound):
         """A message is whole: of a text the bytes are in `_text`."""
         if kind == TEXT:
             text = decode_text(self._text)
-            self._text.clear()
+            self._text = b""
             self._valid = 0
             self._put(text)

@@ -28,8 +28,6 @@ class Sender(Interruptible[Messages | Stream]):
     ) -> None:
         super().__init__(source)
         self.transport = transport
-        source.on_pings = self._pong
-        source.on_backlog = self._count
         self.sent = 0  # bytes of the messages sent
         self.dropped = 0  # messages that an outbox has dropped
         self._ws = ws
@@ -95,7 +93,7 @@ class Sender(Interruptible[Messages | Stream]):
             await self._ws.send_frame(payload, kind)
         except ConnectionError:
             raise Disconnected(ABNORMAL, clean=False) from None
-        self._count()
+        self.on_backlog()
 
     async def offer(self, message: str | bytes) -> bool:
         """Best-effort send: True if the message was sent at once. Never waits, never raises.
@@ -135,9 +133,9 @@ class Sender(Interruptible[Messages | Stream]):
         self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         self.sent += size
         if size > _BUFFER:
-            self._count()
+            self.on_backlog()
 
-    def _pong(self, payloads: list[bytes]) -> None:
+    def on_pings(self, payloads: list[bytes]) -> None:
         """Answer pings before all else, unless earlier answers still wait to be read (RFC 6455, 5.5.3)."""
         answers = b"".join(whole_frame(PONG, payload) for payload in payloads)
         if self._linked and self.backlog + len(answers) <= _BUFFER:
@@ -152,13 +150,13 @@ class Sender(Interruptible[Messages | Stream]):
     def count_unsent(self, size: int) -> None:
         """Count bytes that the handler or an outbox holds for the peer in the budget of messages; negative: fewer."""
         self._queued += size
-        self._count()
+        self.on_backlog()
 
     def forget_unsent(self) -> None:
         """The handler has ended: it holds nothing any more."""
         self.count_unsent(-self._queued)
 
-    def _count(self) -> None:
+    def on_backlog(self) -> None:
         """Tell the budget what waits to be read by the peer."""
         self._budget.hold(self, self._queued + self.backlog)
 

@@ -1,10 +1,12 @@
-"""Shared by all sockets of the process: the turns in which they are read, and one budget for messages."""
+"""Shared by all sockets of the process: turns in which they are read, a budget for messages, time limits."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from jackfield.app.socket.timeouts import Timeouts
 
 READ_QUANTUM: Final = 512 * 1024
 """What a socket may cost, in bytes, before it rests until all others that have something have had a turn. A ping beside
@@ -77,7 +79,8 @@ class Budget:
 
 @dataclass(slots=True)
 class Shared:
-    """The turns and the budget of one process."""
+    """The turns, the budget and the time limits of one process."""
 
     turns: Turns = field(default_factory=Turns)
     budget: Budget = field(default_factory=Budget)
+    timeouts: Timeouts = field(default_factory=Timeouts)

@@ -88,7 +88,7 @@ class RunningService:
         from jackfield.app.service import DISPATCHER
         from jackfield.testing.waiting import all_ended
 
-        await all_ended(self.app[DISPATCHER].serving, timeout)
+        await all_ended(self.app[DISPATCHER].sessions, timeout)
 
     def ws_connect(self, path: str, **options: Any) -> "AbstractAsyncContextManager[ClientWebSocketResponse]":
         """A socket on this path, for `async with`; `options` as of aiohttp's `ClientSession.ws_connect`.

@@ -7,29 +7,30 @@ from types import FrameType
 from typing import Any
 
 from jackfield.app.handler import Connection
+from jackfield.app.session import Session
 
 
-async def all_ended(serving: Mapping[Connection, asyncio.Task[None]], timeout: float) -> None:
+async def all_ended(sessions: Mapping[Connection, Session], timeout: float) -> None:
     """Wait for that. Raises AssertionError after so many seconds."""
     ends = asyncio.get_running_loop().time() + timeout
-    while serving:
+    while sessions:
         if asyncio.get_running_loop().time() > ends:
-            places = "".join(f"\n{_place(connection, task)}" for connection, task in serving.items())
+            places = "".join(f"\n{_place(connection, session.task)}" for connection, session in sessions.items())
             raise AssertionError(f"handlers that have not ended after {timeout:g} s:{places}")
         await asyncio.sleep(0.01)
 
 
-def _place(connection: Connection, task: asyncio.Task[None]) -> str:
+def _place(connection: Connection, task: asyncio.Task[None] | None) -> str:
     """The connection, and the lines in which its handler waits, the innermost last."""
     client = "is still there" if connection.source.end is None and not connection.lost else "has left"
     lines = "".join(traceback.format_list(traceback.StackSummary.extract((f, f.f_lineno) for f in _frames(task))))
     return f"{connection.request.path} {connection.id}, whose client {client}:\n{lines}"
 
 
-def _frames(task: asyncio.Task[None]) -> list[FrameType]:
+def _frames(task: asyncio.Task[None] | None) -> list[FrameType]:
     """Those of the coroutines that wait for each other; asyncio tells the outermost alone."""
     found: list[FrameType] = []
-    waiting: Any = task.get_coro()
+    waiting: Any = None if task is None else task.get_coro()
     while waiting is not None:
         frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)
         if frame is not None:

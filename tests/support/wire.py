@@ -60,7 +60,7 @@ class Wire(asyncio.Transport):
 
     def _plug(self, receiver: Receiver) -> None:
         self.receiver = receiver
-        receiver.on_pings = self.pings.extend
+        receiver.owner = self
 
     def give(self, most: int) -> int:
         """One turn of the loop: give the receiver up to `most` bytes; how many it took."""
@@ -88,6 +88,16 @@ class Wire(asyncio.Transport):
             self.give(size)
         while self.give(2**30):
             pass
+
+    def on_end(self) -> None:
+        """See `Owner`."""
+
+    def on_backlog(self) -> None:
+        """See `Owner`."""
+
+    def on_pings(self, payloads: list[bytes]) -> None:
+        """See `Owner`."""
+        self.pings += payloads
 
     def pause_reading(self) -> None:
         """See asyncio."""
