@@ -210,11 +210,11 @@ async def test_a_peer_that_does_not_read_is_cut_after_the_limit(
     flood = service.handlers["flood"]
     assert isinstance(flood, handlers.Flood)
     opened = await RawSocket.connect(service.port, receive_buffer=4096)
-    await opened.upgrade("/flood")
     begun = time.monotonic()
+    await opened.upgrade("/flood")
     async with asyncio.timeout(10):
         end = await flood.ended
-    assert time.monotonic() - begun >= 0.2
+    assert time.monotonic() - begun > 0.15  # a timer may fire a little early
     assert isinstance(end, Disconnected)
     assert (end.code, end.clean) == (1006, False)
     assert not service.app[DISPATCHER].sessions or await eventually(lambda: nobody(service))
@@ -297,4 +297,4 @@ async def test_a_peer_that_still_sends_is_closed_in_order(jackfield_server: Jack
         begun = time.monotonic()
         await opened.close(4400)
         await opened.ended()
-        assert time.monotonic() - begun < 3  # the limit is 5 s: our answer was seen
+        assert time.monotonic() - begun < 4.5  # the limit is 5 s: our answer was seen

@@ -244,4 +244,4 @@ async def test_fifty_clients_that_leave_are_gone(jackfield_server: JackfieldServ
     await nobody(service)
     begun = time.monotonic()
     await service.stop()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10

@@ -113,7 +113,7 @@ async def test_a_second_signal_ends_it_at_once(stubborn: Service, number: int, s
         started = time.monotonic()
         stubborn.signal(number)
         assert await asyncio.to_thread(stubborn.wait) in (status, -number)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
 
 
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
