@@ -106,6 +106,7 @@ async def test_no_answer_tells_versions(watched: tuple[Service, Path]) -> None:
     writer.write(b"nonsense\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
+    await writer.wait_closed()
     assert b"Server: jackfield\r\n" in head
     assert b"aiohttp" not in head
 
