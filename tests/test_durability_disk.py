@@ -266,7 +266,7 @@ async def test_a_slow_last_sync_is_waited_for(outsider: Outsider) -> None:
 async def test_a_slow_disk_holds_up_nobody_else(tmp_path: Path) -> None:
     """Uploads that wait for the disk: pings are answered, other sockets served, memory stays within its bounds."""
     data, uploads = content(24 * MIB), 8
-    with running_service(tmp_path, upload={"memory": "16MiB"}, pingpong={"rounds": 0}) as service:
+    with running_service(tmp_path, upload={"memory": "16MiB"}, pingpong={"rounds": 0, "timeout": "60s"}) as service:
         async with Outsider(service) as outsider:
             opened = [await outsider.open(await outsider.create(size=len(data))) for _ in range(uploads)]
             talking = await outsider.connect("/pingpong")

@@ -35,6 +35,9 @@ SCENES = [
     scenes.RenamingInGroup,
 ]
 
+EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.torture)])
+"""The short form dies at every third step."""
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
@@ -47,15 +50,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("kind", SCENES)
-async def test_death_at_any_step_loses_nothing(service: Service, tmp_path: Path, kind: Kind) -> None:
+@EVERY
+async def test_death_at_any_step_loses_nothing(service: Service, tmp_path: Path, kind: Kind, every: int) -> None:
     """Killed at any step, restarted and resumed: whole files only, no second one, and every promise is kept."""
     service.settings["handlers"]["upload"] |= kind.options
     await start(service)
     async with Outsider(service) as outsider:
         rehearsed = await play(kind(outsider, 0), tmp_path / "rehearsal")
         assert len(rehearsed) > 1
-        deaths = 0
-        for number, step in enumerate(rehearsed, 1):
+        steps, deaths = rehearsed[::every], 0
+        for number, step in enumerate(steps, 1):
             scene = kind(outsider, number)
             await play(scene, tmp_path / f"death-{number}", step.death)
             if not service.running:
@@ -64,7 +68,7 @@ async def test_death_at_any_step_loses_nothing(service: Service, tmp_path: Path,
                 await start(service)
             await scene.check()
     # strace counts the calls of each thread, and which of the pool's threads makes one is chance: not each death comes.
-    assert deaths >= len(rehearsed) // 2, f"{deaths} deaths at {len(rehearsed)} steps"
+    assert deaths >= len(steps) // 2, f"{deaths} deaths at {len(steps)} steps"
     service.assert_clean()
 
 
@@ -102,9 +106,10 @@ async def test_death_while_recovering_loses_nothing(service: Service, tmp_path: 
     service.assert_clean()
 
 
-async def test_death_while_starting_leaves_nothing_behind(service: Service, tmp_path: Path) -> None:
+@EVERY
+async def test_death_while_starting_leaves_nothing_behind(service: Service, tmp_path: Path, every: int) -> None:
     """Killed at any step of the very first start: nothing stands in the directory, and the next is a first one."""
-    for number, step in enumerate(await steps_of_start(service, tmp_path / "rehearsal")):
+    for number, step in enumerate((await steps_of_start(service, tmp_path / "rehearsal"))[::every]):
         shutil.rmtree(service.directory(), ignore_errors=True)
         await start_to_die(service, tmp_path / f"death-{number}", step.death)
         if service.directory().exists():

@@ -111,7 +111,7 @@ async def test_a_clock_that_jumps_ends_nothing(tmp_path: Path, clock: Clock, jum
 
 
 @needs_faketime
-@pytest.mark.parametrize("jump", ["+2d", "-2d"])
+@pytest.mark.parametrize("jump", ["+2d", pytest.param("-2d", marks=pytest.mark.torture)])
 async def test_what_has_expired_goes_by_itself_whatever_the_clock_says(tmp_path: Path, clock: Clock, jump: str) -> None:
     """After a jump uploads without a socket and old receipts still leave in their time; one with a socket stays."""
     upload = {"expires": 5, "receipts_kept": 5}
