@@ -178,7 +178,7 @@ async def test_an_answer_is_one_line_without_secrets(service: Service) -> None:
         token = url.rpartition("/")[2]
         for method, path in (
             ("GET", url), ("HEAD", url), ("DELETE", url), ("GET", f"{url}?secret={token}"), ("GET", f"/elsewhere{url}"),
-            ("PUT", url), ("GET", f"/{token}"), ("GET", f"//{token}"), ("GET", f"/upload/{token}/more"),
+            ("PUT", "/upload/a.bin"), ("GET", f"/{token}"), ("GET", f"//{token}"), ("GET", f"/upload/{token}/more"),
         ):  # fmt: skip
             await outsider.http(method, path)
         with pytest.raises(Refusal):
@@ -188,8 +188,8 @@ async def test_an_answer_is_one_line_without_secrets(service: Service) -> None:
     known, hidden = "/upload/{token}", f"/{token[:20]}/…"
     assert answers == [
         ("POST", "/upload", 201), ("GET", known, 200), ("HEAD", known, 200), ("DELETE", known, 204),
-        ("GET", known, 404), ("GET", "/elsewhere/…", 404), ("PUT", "/upload/…", 405),
-        ("GET", hidden, 404), ("GET", hidden, 404), ("GET", "/upload/…", 404), ("GET", known, 404),
+        ("GET", known, 404), ("GET", "/elsewhere/…", 404), ("PUT", "/upload/{name}", 201),
+        ("GET", hidden, 404), ("GET", hidden, 404), ("GET", "/upload/{name}", 404), ("GET", known, 404),
     ]  # fmt: skip
     assert token not in service.output()
 

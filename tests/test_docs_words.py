@@ -190,7 +190,9 @@ def test_every_option_is_documented(command: str) -> None:
     """What `--help` of a command offers is in the README, and the other way round."""
     offered = set(re.findall(r"(?<![\w-])(--?[a-z][a-z0-9-]*)", _help(command).partition("exit status:")[0]))
     own = {"upload": _readme_tables()[1], "ping": _readme_tables()[2]}.get(command)
-    documented = {word.split()[0] for row in own for word in code_words(row[0])} if own else {"--config"}
+    (said,) = [row[1] for row in _readme_tables()[0] if code_words(row[0])[0].split()[1] == command]
+    inline = {word for word in code_words(said) if word.startswith("--")}
+    documented = {word.split()[0] for row in own for word in code_words(row[0])} if own else {"--config"} | inline
     assert offered - {"-h", "--help"} == documented
 
 

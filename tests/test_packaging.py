@@ -166,6 +166,7 @@ def test_the_client_needs_two_packages(built: Built) -> None:
     server = built.required("server") - built.required()
     assert server == {
         "structlog",
+        "http-sf",
         "pydantic",
         "typing_extensions",
         "PyYAML",

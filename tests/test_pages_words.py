@@ -218,7 +218,10 @@ def test_names_as_they_are_shown(browser: Browser, service: Service, name: str, 
 
 WORDS = """async () => [...(await import("/assets/upload/failure.js")).WORDS.keys()]"""
 KINDS = {kind.code for module in (errors, words) for kind in vars(module).values() if isinstance(kind, errors.Kind)}
-OF_OTHERS = {"method_not_allowed", "upgrade_required"}  # what no request of this page is answered with
+OF_OTHERS = {  # what no request of this page is answered with
+    "method_not_allowed", "upgrade_required", "unsupported_version", "offset_mismatch", "checksum_mismatch",
+    "locked",
+}  # fmt: skip
 
 
 def test_every_code_word_has_a_sentence(browser: Browser, service: Service) -> None:
