@@ -14,6 +14,7 @@ from jackfield.handlers.upload.client import (
     Receipt,
     upload,
 )
+from jackfield.handlers.upload.wire.times import print_time
 from tests.support.scripted import Conversation, Scripted, honest, receipt, scripted
 
 KIB, MIB = 1024, 1024 * 1024
@@ -23,11 +24,16 @@ async def send(session: aiohttp.ClientSession, server: Scripted, path: Path, **o
     return await upload(session, server.url, path, **{"give_up": 10.0, **options})
 
 
+def mtime(path: Path) -> str:
+    """When the file was modified, as the client says it."""
+    return print_time(path.stat().st_mtime_ns)
+
+
 async def test_receipt_is_of_the_file(session: aiohttp.ClientSession, server: Scripted, path: Path) -> None:
     """A file arrives byte by byte, with its name and size promised and its digest in `end`."""
     assert await send(session, server, path) == receipt(path)
     assert server.bytes == path.read_bytes()
-    assert server.promises == [{"name": "data.bin", "size": 3 * MIB + 12345}]
+    assert server.promises == [{"name": "data.bin", "size": 3 * MIB + 12345, "mtime": mtime(path)}]
     assert server.ends == [{"type": "end", "sha256": receipt(path).sha256}]
 
 
@@ -64,7 +70,7 @@ async def test_names_are_composed(session: aiohttp.ClientSession, server: Script
 async def test_promises_are_passed_on(session: aiohttp.ClientSession, server: Scripted, path: Path) -> None:
     """`name` and `sha256` are promised where the caller says so."""
     await send(session, server, path, name="a/b", sha256="0" * 64)
-    assert server.promises == [{"name": "a/b", "size": 3 * MIB + 12345, "sha256": "0" * 64}]
+    assert server.promises == [{"name": "a/b", "size": 3 * MIB + 12345, "sha256": "0" * 64, "mtime": mtime(path)}]
 
 
 async def test_window(session: aiohttp.ClientSession, server: Scripted, path: Path) -> None:

@@ -136,9 +136,12 @@ def test_a_token_is_22_to_64_plain_characters(token: str, may_be: bool) -> None:
 TOKENS = st.from_regex(r"\A[A-Za-z0-9_-]{22,64}\Z")
 DIGESTS = st.from_regex(r"\A[0-9a-f]{64}\Z")
 SIZES = st.integers(0, 2**63)
+MOMENTS = st.integers(0, 2**62)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 CREATIONS = st.builds(
-    Creation, st.builds(Promise, st.text(), st.none() | SIZES, st.none() | DIGESTS), st.none() | TOKENS
+    Creation,
+    st.builds(Promise, st.text(), st.none() | SIZES, st.none() | DIGESTS, mtime=st.none() | MOMENTS),
+    st.none() | TOKENS,
 )
 
 

@@ -58,7 +58,7 @@ class Upload(Handler[UploadOptions]):
         )  # fmt: skip
         self.store = DirectoryStore(
             options.directory, options.on_conflict, options.receipts_kept, options.expires, self.metrics.syncs.observe,
-            announces=self._hooks.announces,
+            announces=self._hooks.announces, mode=options.file_mode,
         )  # fmt: skip
         self.uploads = Uploads(self.store, options, self.metrics, self._hooks)
         self._protocols = Protocols(path, self.uploads, options, self.metrics.results)

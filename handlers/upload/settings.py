@@ -109,6 +109,8 @@ class UploadOptions(HandlerOptions):
     window: Annotated[Size, Positive] = 8 * 2**20
     memory: Annotated[Size, Positive] = 256 * 2**20
     prefix: Annotated[str, AfterValidator(check_prefix)] = ""
+    file_mode: FileMode | None = None
+    keep_mtime: bool = True
     accept: list[str] = Field(default=[])
     on_create: OnCreate | None = None
     on_stored: OnStored | None = None

@@ -58,7 +58,13 @@ async def upload(
     try:
         if callable(token):
             token = await asyncio.to_thread(token, file.found)
-        asked = creation(Path(path).name if name is None else name, token, size=file.size, sha256=sha256)
+        asked = creation(
+            Path(path).name if name is None else name,
+            token,
+            size=file.size,
+            sha256=sha256,
+            mtime=file.found.st_mtime_ns,
+        )
         one = _Upload(service, file, asked, Deadline(give_up), window, progress)
         return await one.run(resumable=token is not None, anew=not resume)
     finally:

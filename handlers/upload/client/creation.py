@@ -17,7 +17,9 @@ def draw_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def creation(name: str, token: str | None, *, size: int | None = None, sha256: str | None = None) -> Creation:
+def creation(
+    name: str, token: str | None, *, size: int | None = None, sha256: str | None = None, mtime: int | None = None
+) -> Creation:
     """Return what to ask for. The name is put into Unicode's normal form C; a token is drawn where there is none.
 
     Raises Rejected for a name that is no text (a file's whose name is not UTF-8), ValueError for a token
@@ -30,4 +32,4 @@ def creation(name: str, token: str | None, *, size: int | None = None, sha256: s
         name.encode()
     except UnicodeEncodeError:
         raise Rejected("invalid_name", "the name is not UTF-8") from None
-    return Creation(Promise(name, size, sha256), token or draw_token())
+    return Creation(Promise(name, size, sha256, mtime=mtime), token or draw_token())

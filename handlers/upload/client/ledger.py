@@ -150,7 +150,7 @@ def _read(item: Item, name: str, token: Token | None) -> None:
             token = token(found)
         item.drawn = token is None
         digest = hashlib.sha256(item.data).hexdigest()
-        item.asked = creation(name, token, size=len(item.data), sha256=digest)
+        item.asked = creation(name, token, size=len(item.data), sha256=digest, mtime=found.st_mtime_ns)
     except (UploadError, OSError) as error:
         item.error = error
     except ValueError as error:  # a path with a NUL, a token that is none

@@ -1,5 +1,7 @@
 """`PUT`: one request, one file. What does not come whole leaves nothing."""
 
+from email.utils import parsedate_to_datetime
+
 from aiohttp import hdrs, web
 
 from jackfield.app.errors import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
@@ -28,7 +30,9 @@ class Put:
     async def __call__(self, request: web.Request, body: Body) -> web.Response:
         """201 with the digest, behind everything that a receipt promises."""
         _check(request)
-        promise = Promise(name_in_path(request), body.size, whole_file(request.headers), whole=True)
+        promise = Promise(
+            name_in_path(request), body.size, whole_file(request.headers), mtime=_last_modified(request), whole=True
+        )
         body.check()
         token, upload = await self._uploads.create(promise, request[CALLER], lazily=True)
         assert isinstance(upload, OpenUpload), "its token was drawn just now"
@@ -52,6 +56,17 @@ class Put:
             assert isinstance(kept, Kept)
             return web.json_response(answers.stored_fields(kept), status=201, headers=headers)
         return web.Response(text=f"{receipt.sha256}  {receipt.name}\n", status=201, headers=headers)
+
+
+def _last_modified(request: web.Request) -> int | None:
+    """When the client's file was modified, in nanoseconds since 1970."""
+    said = request.headers.get(hdrs.LAST_MODIFIED)
+    if said is None:
+        return None
+    try:
+        return round(parsedate_to_datetime(said).timestamp()) * 10**9
+    except (ValueError, OverflowError):
+        raise Failure(BAD_REQUEST, "Last-Modified is no date of HTTP.") from None
 
 
 def _check(request: web.Request) -> None:

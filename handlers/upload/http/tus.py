@@ -161,7 +161,7 @@ def _promise(request: web.Request, token: str) -> Promise:
     said = ",".join(headers.getall("Upload-Metadata", ()))
     found = tus.metadata(said)
     name = tus.name_of(found) or key_of(token)[:16]
-    return Promise(name, length, tus.sha256_of(found), metadata=said or None)
+    return Promise(name, length, tus.sha256_of(found), metadata=said or None, mtime=tus.mtime_of(found))
 
 
 def _metadata(promise: Promise) -> dict[str, str]:

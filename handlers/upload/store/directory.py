@@ -44,6 +44,7 @@ class DirectoryStore:
 
     `receipts_kept` in seconds; `abandoned` is the age in seconds at which unknown files in staging go. `observe` is
     called with the seconds that each sync took. Where it `announces`, each receipt is an event.
+    `mode` are the permissions of all files, None: those of a file that is written in its folder.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class DirectoryStore:
         observe: Callable[[float], None] = lambda _: None,
         *,
         announces: bool = False,
+        mode: int | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self._disk = Disk(observe)
         self._staging = Staging(directory, self._disk, announces=announces)
-        self._publisher = Publisher(self._staging, policy)
+        self._publisher = Publisher(self._staging, policy, mode)
         self.events = self._publisher.events
         self._receipts_kept = receipts_kept
         self._abandoned = abandoned

@@ -45,7 +45,7 @@ class Disk:
 
     def open(self, path: Path | str, flags: int, *, folder: int | None = None) -> int:
         """A descriptor; `path` is relative to the descriptor `folder` where one is given."""
-        return self.call(os.open, path, flags | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        return self.call(os.open, path, flags | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
     def close(self, fd: int) -> None:
         """Give the descriptor back. That this fails tells nothing that a sync has not told."""
@@ -205,6 +205,41 @@ class Disk:
         """A folder, if there is nothing of that name; `path` may be relative as in `open`."""
         with contextlib.suppress(FileExistsError):
             self.call(os.mkdir, path, mode, dir_fd=folder)
+
+    # -- attributes
+
+    def default_acl(self, folder: int) -> bytes | None:
+        """The list of access rights that files in a folder begin with; None where it has none."""
+        return self._attribute(folder, "system.posix_acl_default")
+
+    def _attribute(self, fd: int, name: str) -> bytes | None:
+        try:
+            return self.call(os.getxattr, fd, name)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+                raise
+            return None
+
+    def drop_default_acl(self, folder: int) -> None:
+        """Files in it begin with none."""
+        if self.default_acl(folder) is not None:
+            self.call(os.removexattr, folder, "system.posix_acl_default")
+
+    def set_acl(self, fd: int, acl: bytes) -> None:
+        """The list of access rights of a file."""
+        self.call(os.setxattr, fd, "system.posix_acl_access", acl)
+
+    def set_mode(self, fd: int, mode: int) -> None:
+        """The permissions of a file."""
+        self.call(os.fchmod, fd, mode)
+
+    def set_group(self, fd: int, group: int) -> None:
+        """The group of a file."""
+        self.call(os.fchown, fd, -1, group)
+
+    def set_mtime(self, fd: int, moment: int) -> None:
+        """When a file was modified, in nanoseconds since 1970."""
+        self.call(os.utime, fd, ns=(moment, moment))
 
     # -- looking
 

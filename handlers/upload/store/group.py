@@ -60,7 +60,8 @@ class Group:
 
     Each file is made safe by the steps of `Publisher.publish`, taken for all together:
 
-    1. Write the bytes, and one file for the whole group, its journal: names, sizes, digests. It is the event, too.
+    1. Write the bytes, set their attributes, and write one file for the whole group, its journal: names, sizes,
+       digests. It is the event, too.
     2. Sync: from here on a crash is finished at start-up, by that file.
     3. Link the final names. Where one could not be had, or another was, the journal is written anew.
     4. Sync: the names outlive a power cut.
@@ -81,6 +82,7 @@ class Group:
         self._key = files[0].key
         self._journal = self._staging.group(self._key)
         self._event = self._staging.event(self._key) if self._alone else self._staging.events(self._key)
+        self._attributes = publisher.attributes()
         self._now = time.time()
         self._system = -1  # open before the first byte is written: syncfs tells of what failed since then
         self._journaled: list[Member] = []  # what is in the journal
@@ -131,10 +133,13 @@ class Group:
     def _stage(self, file: _File) -> None:
         small, path = file.small, self._staging.part(file.small.key)
         try:
-            file.fd = self._disk.create(path, small.data, sync=self._alone)
+            file.fd = self._disk.create(path, small.data)
         except FileExistsError:  # left by an upload that could not be removed
             self._staging.remove(small.key)
-            file.fd = self._disk.create(path, small.data, sync=self._alone)
+            file.fd = self._disk.create(path, small.data)
+        self._attributes.set(file.fd, small.promise)
+        if self._alone:
+            self._disk.fsync(file.fd)
         file.part = self._disk.fstat(file.fd)
 
     def _write_journal(self) -> None:

@@ -67,6 +67,7 @@ class FolderLock:
         with self._disk.opened(self._directory, FOLDER) as above, self._disk.opened(self._folder, FOLDER) as folder:
             if _mount(above) != _mount(folder):
                 raise CannotStart(f"{self._folder} is on another file system than {self._directory}")
+            self._disk.drop_default_acl(folder)  # what becomes of the files in it is decided by other folders
 
     def _flock(self, lock: int) -> None:
         try:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from jackfield.app.errors import Failure
+from jackfield.handlers.upload.store.attributes import Attributes
 from jackfield.handlers.upload.store.disk import FOLDER
 from jackfield.handlers.upload.store.events import Events
 from jackfield.handlers.upload.store.folders import Folders, not_permitted, permitted
@@ -28,10 +29,11 @@ class NotSynced(OSError):
 
 
 class Publisher:
-    """Puts parts under their final names, by one policy for names that are taken."""
+    """Puts parts under their final names, by one policy for names that are taken, with these permissions."""
 
-    def __init__(self, staging: Staging, policy: Policy) -> None:
+    def __init__(self, staging: Staging, policy: Policy, mode: int | None = None) -> None:
         self.staging = staging
+        self._mode = mode
         self.events = Events(staging)
         self._disk = staging.disk
         self._policy = policy
@@ -40,10 +42,14 @@ class Publisher:
         """The folders of final names."""
         return Folders(self._disk, self.staging.directory, sync=sync)
 
+    def attributes(self) -> Attributes:
+        """What sets the attributes of files that are published together."""
+        return Attributes(self.staging, self._mode)
+
     def publish(self, key: str, manifest: Manifest, fd: int, digest: str) -> Receipt:
         """The bytes are written and verified; make the file safe, and only then write its receipt.
 
-        1. fsync the bytes: a name must never stand before them.
+        1. Set the attributes, and fsync them and the bytes: a name must never stand before them.
         2. Write to the manifest (of a large file) that it is complete: from here on recovery finishes it.
         3. Make the folders of the name, each durable before the next.
         4. Link the final name to the bytes. Linking cannot overwrite, so there is no race with another upload;
@@ -57,6 +63,7 @@ class Publisher:
         back: `withdraw` is for that.
         """
         try:
+            self.attributes().set(fd, manifest.promise)
             self._disk.fsync(fd)
         except OSError as error:
             raise NotSynced(error.errno, error.strerror) from error

@@ -169,7 +169,8 @@ class Uploads:
         if options.prefix:
             date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
             place = prefixed(options.prefix, promise.name, caller.user, date, key[:32])
-        return replace(promise, origin=Origin(place, caller.user, caller.remote, now))
+        mtime = promise.mtime if options.keep_mtime else None
+        return replace(promise, mtime=mtime, origin=Origin(place, caller.user, caller.remote, now))
 
     async def _reserve_and_make(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
         size = promise.size or 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from jackfield.app.errors import BAD_MESSAGE, BAD_REQUEST, Failure, Kind
+from jackfield.handlers.upload.wire.times import parse_time, print_time
 
 _DETAIL: Final = 500  # characters of an error's detail at most
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -182,7 +183,7 @@ def _creation(fields: dict[str, Any], fault: Kind) -> Creation:
     if token is not None and not (isinstance(token, str) and check_token(token)):
         raise Failure(fault, "`token` must be 22 to 64 characters of A-Z a-z 0-9 _ -.")
     size = None if fields.get("size") is None else _count(fields, "size", fault)
-    return Creation(Promise(name, size, _digest(fields, fault)), token)
+    return Creation(Promise(name, size, _digest(fields, fault), mtime=_moment(fields, "mtime", fault)), token)
 
 
 # -- the server's messages are parsed
@@ -286,6 +287,16 @@ def _digest(fields: dict[str, Any], fault: Kind) -> str | None:
     return digest
 
 
+def _moment(fields: dict[str, Any], key: str, fault: Kind) -> int | None:
+    said = fields.get(key)
+    if said is None:
+        return None
+    try:
+        return parse_time(said)
+    except (ValueError, TypeError):
+        raise Failure(fault, f"`{key}` must be a moment as in 2026-11-28T12:00:00.5Z (RFC 3339).") from None
+
+
 # -- the client's messages are printed, in ASCII: also a name of a file that is no text can be asked for, and refused
 
 
@@ -301,7 +312,10 @@ def print_create(creation: Creation) -> str:
 
 def _asked(creation: Creation) -> dict[str, Any]:
     promise = creation.promise
-    fields = {"name": promise.name, "size": promise.size, "sha256": promise.sha256, "token": creation.token}
+    mtime = None if promise.mtime is None else print_time(promise.mtime)
+    fields = {
+        "name": promise.name, "size": promise.size, "sha256": promise.sha256, "mtime": mtime, "token": creation.token,
+    }  # fmt: skip
     return {key: value for key, value in fields.items() if value is not None}
 
 

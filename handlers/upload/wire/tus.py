@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jackfield.app.errors import BAD_REQUEST, Failure
+from jackfield.handlers.upload.wire.times import parse_time
 from jackfield.handlers.upload.wire.words import INVALID_NAME
 
 VERSION: Final = "1.0.0"
@@ -66,6 +67,14 @@ def _decode(encoded: str) -> bytes | None:
     try:
         return binascii.a2b_base64(encoded.encode("ascii"), strict_mode=True) if encoded else b""
     except ValueError:  # UnicodeEncodeError and binascii.Error are
+        return None
+
+
+def mtime_of(found: dict[str, bytes]) -> int | None:
+    """When the file was modified, in nanoseconds since 1970, where `mtime` says it as RFC 3339 does."""
+    try:
+        return parse_time(found.get("mtime", b"").decode("ascii"))
+    except ValueError:
         return None
 
 
