@@ -19,7 +19,7 @@ from jackfield.app.body import Body
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
 from jackfield.app.logger import get_logger
-from jackfield.app.options import Directory, Duration, File, HandlerOptions, Percentage, Size
+from jackfield.app.options import Directory, Duration, File, FilePath, HandlerOptions, Percentage, Size
 from jackfield.app.origin import origin
 from jackfield.app.socket.buffers import Buffers
 from jackfield.app.socket.connection import Connection
@@ -44,6 +44,7 @@ __all__ = [
     "Duration",
     "Failure",
     "File",
+    "FilePath",
     "Handler",
     "HandlerOptions",
     "Kind",
