@@ -15,11 +15,13 @@ from aiohttp.typedefs import Handler as RequestHandler
 from yarl import URL
 
 from jackfield.app.auth.gate import MountedGate
-from jackfield.app.config import Settings, build, load
+from jackfield.app.config import ConfigError, Settings, build, load
 from jackfield.app.dispatcher import Upgraded
 from jackfield.app.handler import Handler
 from jackfield.app.resource import ANCHOR, prefix_of
 from jackfield.app.service import HANDLERS, PROBES, compose, drain, life, locate
+
+__all__ = ["ConfigError", "mount"]
 
 _PREFIX: Final = r"(/[A-Za-z0-9._~-]+)*"
 _PREFIXES: Final = web.AppKey("jackfield_prefixes", set[str])

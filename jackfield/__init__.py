@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         periodically,
         supervised,
     )
-    from jackfield.app.mount import mount
+    from jackfield.app.mount import ConfigError, mount
     from jackfield.handlers.upload.client import (
         Changed,
         DigestMismatch,
@@ -87,6 +87,8 @@ _SEAM = {
     "supervised",
 }
 
+_MOUNT = {"ConfigError", "mount"}
+
 __all__ = [
     "CALLER",
     "Batch",
@@ -97,6 +99,7 @@ __all__ = [
     "CannotStart",
     "Changed",
     "Close",
+    "ConfigError",
     "Connection",
     "Delivery",
     "DigestMismatch",
@@ -142,5 +145,5 @@ def __getattr__(name: str) -> Any:
     # The client needs aiohttp alone, so nothing of the service may be imported for it, and the reverse (PEP 562).
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "app.handler" if name in _SEAM else "app.mount" if name == "mount" else "handlers.upload.client"
+    home = "app.handler" if name in _SEAM else "app.mount" if name in _MOUNT else "handlers.upload.client"
     return getattr(importlib.import_module(f"jackfield.{home}"), name)

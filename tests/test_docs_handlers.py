@@ -15,6 +15,7 @@ import yaml
 
 import jackfield as package
 from jackfield.app import handler as seam
+from jackfield.app import mount as mounting
 from jackfield.handlers.upload import client as uploads
 from tests.support.documents import PROJECT, blocks, read
 from tests.support.outsider import Outsider, content, eventually
@@ -180,6 +181,6 @@ def test_what_the_upload_handler_uses_is_in_the_tables() -> None:
 
 def test_every_name_for_handlers_is_exported_and_on_the_page() -> None:
     """What the seam has is what `jackfield` gives to other people's programs, and the page names all of it."""
-    assert {*seam.__all__, *uploads.__all__, "mount"} == set(package.__all__)
+    assert {*seam.__all__, *uploads.__all__, *mounting.__all__} == set(package.__all__)
     assert all(getattr(package, name) is getattr(seam, name) for name in seam.__all__)
     assert set(seam.__all__) - set(re.findall(r"\w+", read(PAGE))) == set()
