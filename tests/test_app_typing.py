@@ -1,12 +1,8 @@
 """The seam is typed: a type checker that is strict finds the mistakes that a handler's author makes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from tests.support.documents import PROJECT, blocks
+from tests.support.typing import checked
 
 HEAD = """
 from aiohttp import web
@@ -36,15 +32,6 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def checked(file: Path) -> str:
-    """What mypy says of it."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", PROJECT / ".mypy_cache", file],
-        cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    return answer.stdout + answer.stderr
-
-
 def test_a_handlers_mistakes_are_found(tmp_path: Path) -> None:
     """A typo in an option, a wrong use of `admitted` or of a message, and what is none of its business: each is an
     error; the handler without them is right."""
@@ -55,11 +42,3 @@ def test_a_handlers_mistakes_are_found(tmp_path: Path) -> None:
     for number, line in enumerate(MISTAKES.values(), first):
         assert f"handler.py:{number}: error" in said, (line, said)
     assert f"Found {len(MISTAKES)} errors" in said
-
-
-@pytest.mark.parametrize("name", ["guess.py", "errors_of_mine.py", "ticker.py", "rooms.py", "digest.py"])
-def test_the_examples_are_typed(tmp_path: Path, name: str) -> None:
-    """Those of docs/handlers.md pass, strictly."""
-    (text,) = (block.text for block in blocks("docs/handlers.md", "python") if block.text.startswith(f"# {name}"))
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    assert "Success" in checked(tmp_path / name)

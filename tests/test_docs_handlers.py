@@ -14,13 +14,15 @@ import pytest
 import yaml
 
 import jackfield as package
+from jackfield import testing
 from jackfield.app import handler as seam
 from jackfield.app import mount as mounting
 from jackfield.handlers.upload import client as uploads
-from tests.support.documents import PROJECT, blocks, read
+from tests.support.documents import PROJECT, blocks, read, section
 from tests.support.outsider import Outsider, content, eventually
 from tests.support.rawsocket import Closed, RawSocket, Refusal
 from tests.support.service import PATIENCE, Service, jackfield, running_service
+from tests.support.typing import checked
 
 PAGE = "docs/handlers.md"
 
@@ -110,22 +112,22 @@ async def test_a_room_loses_nothing_in_silence(client: Outsider) -> None:
     """A listener that does not read is closed 1013 behind all it has heard without a gap; one that reads hears all."""
     speaker, reader = await client.connect("/rooms/lobby"), await client.connect("/rooms/lobby")
     deaf = await RawSocket.connect(client.service.port, receive_buffer=4096)
-    await deaf.upgrade("/rooms/lobby")
-    await listed(client, 3)
-    count = 20_000
-
-    for begin in range(0, count, 100):
-        for number in range(begin, begin + 100):
-            await speaker.text(f"{number:06}".ljust(1000, "."))
-        for number in range(begin, begin + 100):
-            assert str(await reader.next())[:6] == f"{number:06}"
-    await listed(client, 2)  # the one that does not read had more to hear than an outbox holds
-    heard = 0
-    while isinstance(found := await deaf.next(), str):
-        assert found[:6] == f"{heard:06}"
-        heard += 1
-    assert found == Closed(1013, "It reads more slowly than others write to it.")
-    await deaf.dispose()
+    try:
+        await deaf.upgrade("/rooms/lobby")
+        await listed(client, 3)
+        for begin in range(0, 2000, 10):
+            for number in range(begin, begin + 10):
+                await speaker.text(f"{number:06}".ljust(10_000, "."))
+            for number in range(begin, begin + 10):
+                assert str(await reader.next())[:6] == f"{number:06}"
+        await listed(client, 2)  # the one that does not read had more to hear than its queue holds
+        heard = 0
+        while isinstance(found := await deaf.next(), str):
+            assert found[:6] == f"{heard:06}"
+            heard += 1
+        assert found == Closed(1013, "It reads more slowly than others write to it.")
+    finally:
+        await deaf.dispose()
 
 
 async def test_a_ticker_is_ended_with_its_client(client: Outsider) -> None:
@@ -145,15 +147,20 @@ async def test_bulk_is_digested(client: Outsider) -> None:
     assert await opened.next() == hashlib.sha256(data).hexdigest()
 
 
-def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
-    """The page's test, run by pytest as its reader would, with Jackfield's own plugin."""
+def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
+    """They are run by pytest as their reader would, with Jackfield's own plugin; `mypy --strict` finds nothing in all
+    that is on the page."""
     copy(tmp_path)
+    (tmp_path / "page").mkdir()
+    options = ["asyncio_mode=auto", "asyncio_default_fixture_loop_scope=function"]
     answer = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "test_guess.py"],
-        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=PATIENCE * 3, check=False,
+        [sys.executable, "-m", "pytest", "-q", *(word for option in options for word in ("-o", option)), "."],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=PATIENCE * 5, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout
-    assert "1 passed" in answer.stdout
+    assert "6 passed" in answer.stdout
+    said = checked(*sorted(tmp_path.glob("*.py")))
+    assert "Success" in said, said
 
 
 def test_the_examples_are_listed(examples: Service) -> None:
@@ -177,6 +184,29 @@ def test_what_the_upload_handler_uses_is_in_the_tables() -> None:
     used = {member for path in modules for member in _used(path)}
     assert ("stream", "align") in used
     assert used - set(re.findall(r"`(?:await |async with )?(connection|stream)\.(\w+)", read(PAGE))) == set()
+
+
+INTERNAL = {
+    "serve_in", "serving", "patience", "forget_unsent", "evict", "source", "transport",  # of connections
+    "awaited", "room", "queue", "wake", "close",  # of outboxes
+    "key", "scheme", "shake_hands",
+}  # fmt: skip
+"""Members without an underscore that are for the service itself, and for its tests."""
+
+CLASSES = [
+    package.Handler, package.Connection, package.Topic, package.Member, package.Outbox, package.Delivery,
+    package.Caller, package.Batch, package.Kind, package.Failure, package.Disconnected, testing.RunningService, testing.RawClient,
+    testing.Closed, testing.Clock,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_member_is_on_the_page(kind: type) -> None:
+    """What a class of ours has for its users is named in the reference."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("jackfield")]
+    members = {name for base in ours for name in (*vars(base), *getattr(base, "__annotations__", ()))}
+    public = {name for name in members if not name.startswith("_")} - INTERNAL
+    assert public - set(re.findall(r"\w+", section(PAGE, "Reference"))) == set()
 
 
 def test_every_name_for_handlers_is_exported_and_on_the_page() -> None:
