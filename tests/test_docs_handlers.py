@@ -195,8 +195,8 @@ INTERNAL = {
 
 CLASSES = [
     package.Handler, package.Connection, package.Topic, package.Member, package.Outbox, package.Delivery,
-    package.Caller, package.Batch, package.Kind, package.Failure, package.Disconnected, testing.RunningService, testing.RawClient,
-    testing.Closed, testing.Clock,
+    package.Caller, package.Batch, package.Kind, package.Failure, package.Disconnected, testing.RunningService,
+    testing.RawClient, testing.Closed, testing.Clock,
 ]  # fmt: skip
 
 

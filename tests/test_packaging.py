@@ -172,7 +172,6 @@ def test_the_client_needs_two_packages(built: Built) -> None:
         "PyYAML",
         "prometheus-client",
         "bitarray",
-        "http-sf",
         "tqdm",
         "uvloop",
     }
