@@ -93,6 +93,7 @@ class Handler(Generic[OptionsT]):
     outlives: ClassVar[bool] = False  # `serve` is not cancelled when its client has left: it hears of that by itself
     public: ClassVar[bool] = False  # everybody may come, without a token too
     keyed: ClassVar[tuple[str, ...]] = ()  # those of its paths whose URL is the key: no token is asked for there
+    extensible: ClassVar[bool] = False  # other handlers may import and subclass it
     buffers: Buffers | None = None  # set it, and sockets bring bytes as they arrive: `connection.stream`
 
     def __init_subclass__(cls) -> None:

@@ -54,12 +54,36 @@ def test_the_service_knows_no_handler() -> None:
     assert not {pair for pair in strange if not f"{pair[1]}.".startswith("jackfield.app.")}
 
 
+EXTENSIBLE = {
+    f"jackfield.handlers.{name.split('.')[2]}"
+    for name, path in sources("handlers").items()
+    if re.search(r"^    extensible = True$", path.read_text(encoding="utf-8"), re.MULTILINE)
+}
+"""Handlers that may be subclassed: their packages' public names."""
+
+
+def strangers(path: Path, own: str) -> set[str]:
+    """What a module of the handler `own` imports and should not."""
+    known = {module for module in imported(path) if ours(module)} - SEAM - EXTENSIBLE
+    return {module for module in known if not f"{module}.".startswith(f"{own}.")}
+
+
 def test_a_handler_knows_the_seam_and_itself() -> None:
     """Neither the rest of `app` nor another handler."""
     for name, path in sources("handlers").items():
-        own = ".".join(name.split(".")[:3])
-        strange = {module for module in imported(path) if ours(module) and module not in SEAM}
-        assert not {module for module in strange if not f"{module}.".startswith(f"{own}.")}, name
+        assert not strangers(path, ".".join(name.split(".")[:3])), name
+
+
+def test_a_handler_may_know_one_that_may_be_subclassed(tmp_path: Path) -> None:
+    """By its public names alone; and no other."""
+    assert {UPLOAD} == EXTENSIBLE
+    path = tmp_path / "inbox.py"
+    own = "jackfield.handlers.inbox"
+    path.write_text(f"from {UPLOAD} import Arrival, Upload\nfrom jackfield.app.errors import Failure", encoding="utf-8")
+    assert not strangers(path, own)
+    wrong = {f"{UPLOAD}.handler", "jackfield.handlers.pingpong", "jackfield.app.dispatcher"}
+    path.write_text("\n".join(f"import {module}" for module in sorted(wrong)), encoding="utf-8")
+    assert strangers(path, own) == wrong
 
 
 @pytest.mark.parametrize("part", ARROWS)

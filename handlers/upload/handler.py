@@ -42,6 +42,7 @@ class Upload(Handler[UploadOptions]):
     page = Path(__file__).parent / "page"
     request_headers = REQUEST_HEADERS
     exposed_headers = EXPOSED_HEADERS
+    extensible = True
     outlives = True  # bytes that have arrived are written even if the socket is lost
 
     def __init__(self, name: str, path: str, options: UploadOptions, registry: CollectorRegistry) -> None:

@@ -59,16 +59,16 @@ FileMode = Annotated[
 
 
 class HookOptions(HandlerOptions):
-    """A command, or a URL."""
+    """A command, or a URL, and not both."""
 
     command: Command | None = None
     url: WebUrl | None = None
     secret_file: File | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.command is None) == (self.url is None):
-            raise ValueError("expected a command or a url")
+    def _not_both(self) -> Self:
+        if self.command is not None and self.url is not None:
+            raise ValueError("expected a command or a url, not both")
         if self.url is None and self.secret_file is not None:
             raise ValueError("a secret_file is for a url")
         return self
@@ -79,9 +79,15 @@ class OnCreate(HookOptions):
 
     timeout: Annotated[Duration, Positive] = 5.0
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.command is None and self.url is None:
+            raise ValueError("expected a command or a url")
+        return self
+
 
 class OnStored(HookOptions):
-    """Who is told of each stored upload."""
+    """Who is told of each stored upload. With neither a command nor a URL it limits `Upload.stored` of a subclass."""
 
     timeout: Annotated[Duration, Positive] = 30.0
     give_up: Annotated[Duration, Positive] = 3 * 24 * 3600.0

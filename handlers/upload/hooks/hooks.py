@@ -63,6 +63,9 @@ class UploadHooks:
         options = self._options
         for each in (options.on_create, options.on_stored):
             _check_secret(each)
+        told = options.on_stored
+        if told is not None and self._told is None and told.command is None and told.url is None:
+            raise CannotStart("on_stored: expected a command or a url")
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             if options.on_create is not None:
                 self._question = Question(options.on_create, source, session)
@@ -86,17 +89,17 @@ class UploadHooks:
             await self._outbox.stop(limit)
 
     def _limits(self) -> Limits:
-        told = self._options.on_stored or OnStored.model_construct()
+        told = self._options.on_stored or OnStored()
         return Limits(told.give_up, told.parallel)
 
     def _receivers(self, source: str, session: aiohttp.ClientSession) -> list[Receiver]:
         found: list[Receiver] = []
-        told = self._options.on_stored
+        told = self._options.on_stored or OnStored()
         if self._told is not None:
-            found.append(Method(self._told))
-        if told is not None and told.command is not None:
+            found.append(Method(self._told, told.timeout))
+        if told.command is not None:
             found.append(Program(told.command, source, told))
-        if told is not None and told.url is not None:
+        if told.url is not None:
             found.append(Webhook(told.url, source, told, session))
         return found
 

@@ -1,13 +1,17 @@
 """Who is told of stored uploads: a command, a URL, or a method in Python; and what counts as told."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import aiohttp
 
+from jackfield.app.handler import get_logger
 from jackfield.handlers.upload.hooks import programs, webhooks
 from jackfield.handlers.upload.hooks.arrival import Arrival, stored_event
 from jackfield.handlers.upload.settings import OnStored
+
+log = get_logger()
 
 _NEVER_AGAIN: Final = 100  # the exit status
 _GONE: Final = 410  # the HTTP status
@@ -81,12 +85,18 @@ class Webhook:
 class Method:
     """A method of a subclass of `Upload`."""
 
-    def __init__(self, stored: Callable[[Arrival], Awaitable[None]]) -> None:
+    def __init__(self, stored: Callable[[Arrival], Awaitable[None]], limit: float) -> None:
         self._stored = stored
+        self._limit = limit  # seconds
 
     async def tell(self, arrival: Arrival) -> None:
         """See the protocol; whatever it raises, it is told once more."""
+        limit = asyncio.timeout(self._limit)
         try:
-            await self._stored(arrival)
+            async with limit:
+                await self._stored(arrival)
         except Exception as error:
+            if limit.expired():
+                raise NotDelivered(f"no end within {self._limit:g} s") from None
+            log.warning("event.refused", upload=arrival.id[:12], exc_info=error)
             raise NotDelivered(f"{type(error).__name__}: {error}") from error
