@@ -1,9 +1,10 @@
 """The body of one request, taken as it arrives: in bounded memory, however long it is."""
 
 import asyncio
-from typing import Any, Final, cast
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar, cast
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from jackfield.app.errors import BAD_REQUEST, TIMED_OUT, UNSUPPORTED_MEDIA_TYPE, Disconnected, Failure
 from jackfield.app.runner import UNANSWERED, Connection
@@ -14,13 +15,15 @@ from jackfield.app.socket.shared import Shared
 from jackfield.app.socket.stream import Batch
 from jackfield.app.tasks import supervised
 
+_T = TypeVar("_T")
+
 _AHEAD: Final = 256 * 1024  # bytes that aiohttp gives at once
 
 
 class _Pump:
-    """Reads a body from aiohttp, in the place of its transport: where that one brings chunks, or is somebody else's."""
+    """Reads a body from aiohttp, in the place of its transport: where that brings chunks, or is somebody else's."""
 
-    def __init__(self, content: asyncio.StreamReader) -> None:
+    def __init__(self, content: StreamReader) -> None:
         self._content = content
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -44,6 +47,7 @@ class _Pump:
 
     def begin(self, stream: BodyStream) -> None:
         """Bring all of it, in a task that ends with it."""
+        self._content.set_read_chunk_size(_AHEAD)
         self.running = asyncio.create_task(supervised("body", lambda: self._run(stream)))
 
     def stop(self) -> None:
@@ -77,10 +81,10 @@ class Body(Interruptible[BodyStream]):
     def __init__(self, request: web.Request, seconds: float, buffers: Buffers, shared: Shared) -> None:
         self._request = request
         self._seconds = seconds  # for a small one to be whole
-        self.begun = False
-        self._pump = _Pump(cast("Any", request.content))
-        stream = BodyStream(request.protocol, cast("Any", self._pump), self.size, buffers, shared)
-        super().__init__(stream)
+        self.begun = False  # it is taken
+        self._pump = _Pump(request.content)
+        pump = cast("Any", self._pump)
+        super().__init__(BodyStream(request.protocol, pump, self.size, buffers, shared))
 
     @property
     def size(self) -> int | None:
@@ -106,15 +110,15 @@ class Body(Interruptible[BodyStream]):
         self.begun = True
         stream.align(offset)
         try:
-            if self._request.content_length is not None and isinstance(protocol, Connection):
+            if isinstance(protocol, Connection) and self._request.content_length is not None:
                 protocol.lend(self._request, stream)
             else:
                 self._pump.begin(stream)
-            await self._continue()
+            await self.proceed()
         except OSError:
             stream.cut()
 
-    async def _continue(self) -> None:
+    async def proceed(self) -> None:
         """The client may have waited for this word before it sends the body."""
         if self._request.get(UNANSWERED):
             self._request[UNANSWERED] = False
@@ -123,12 +127,25 @@ class Body(Interruptible[BodyStream]):
 
     async def read(self) -> bytes:
         """All of a small one. Raises Failure: 408 where it is not whole in time, 413 where it is not small."""
-        await self._continue()
+        await self.proceed()
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._request.read()
         except TimeoutError:
-            raise Failure(TIMED_OUT, f"The body was not whole after {self._seconds:g} s.") from None
+            raise self._late() from None
+
+    def _late(self) -> Failure:
+        return Failure(TIMED_OUT, f"The body was not whole after {self._seconds:g} s.")
+
+    async def within(self, reading: Coroutine[Any, Any, _T]) -> _T:
+        """Await what takes something small of it: 408 where that takes longer than a small body may."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await reading
+        except TimeoutError:
+            raise self._late() from None
+
+    # -- taking
 
     async def take(self, least: int, patience: float, timeout: float, most: int) -> Batch | None:
         """The next bytes, at most `most`; None behind the last one.

@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typing_extensions import TypeVar
 
+from jackfield.app.accept import accepts
 from jackfield.app.body import Body
 from jackfield.app.callers import CALLER, Caller
 from jackfield.app.errors import UPGRADE_REQUIRED, CannotStart, Close, Disconnected, Failure, Kind
@@ -53,11 +54,12 @@ __all__ = [
     "Percentage",
     "Size",
     "Topic",
+    "accepts",
     "get_logger",
     "origin",
     "periodically",
     "supervised",
-]
+]  # fmt: skip
 
 
 _UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}  # the two belong together: RFC 9110, 7.8

@@ -17,8 +17,8 @@ def page_headers(request: web.Request) -> dict[str, str]:
     return {
         "Cache-Control": "no-cache",
         "Content-Security-Policy": f"default-src 'self'; connect-src 'self'{sockets}; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",  # the path may hold a token
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "Referrer-Policy": "strict-origin",  # the path may hold a token; without a referrer forms have no Origin
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept",
     }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Percentage,
         Size,
         Topic,
+        accepts,
         get_logger,
         origin,
         periodically,
@@ -57,35 +58,10 @@ if TYPE_CHECKING:
     )
 
 _SEAM = {
-    "Batch",
-    "Body",
-    "BodyRoute",
-    "Buffers",
-    "CALLER",
-    "Caller",
-    "CannotStart",
-    "Close",
-    "Connection",
-    "Directory",
-    "Disconnected",
-    "Duration",
-    "Failure",
-    "File",
-    "FilePath",
-    "Handler",
-    "HandlerOptions",
-    "Delivery",
-    "Kind",
-    "Member",
-    "Topic",
-    "Outbox",
-    "Percentage",
-    "Size",
-    "get_logger",
-    "origin",
-    "periodically",
-    "supervised",
-}
+    "Batch", "Body", "BodyRoute", "Buffers", "CALLER", "Caller", "CannotStart", "Close", "Connection", "Delivery",
+    "Directory", "Disconnected", "Duration", "Failure", "File", "FilePath", "Handler", "HandlerOptions", "Kind",
+    "Member", "Outbox", "Percentage", "Size", "Topic", "accepts", "get_logger", "origin", "periodically", "supervised",
+}  # fmt: skip
 
 _MOUNT = {"ConfigError", "mount"}
 
@@ -127,6 +103,7 @@ __all__ = [
     "Unreachable",
     "Unrepeatable",
     "UploadError",
+    "accepts",
     "cancel",
     "draw_token",
     "get_logger",
@@ -138,7 +115,7 @@ __all__ = [
     "upload_file",
     "upload_many",
     "upload_stream",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

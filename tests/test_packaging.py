@@ -172,6 +172,7 @@ def test_the_client_needs_two_packages(built: Built) -> None:
         "PyYAML",
         "prometheus-client",
         "bitarray",
+        "multipart",
         "tqdm",
         "uvloop",
     }

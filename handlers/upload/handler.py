@@ -15,9 +15,11 @@ from jackfield.handlers.upload.hooks.arrival import Arrival
 from jackfield.handlers.upload.hooks.hooks import UploadHooks
 from jackfield.handlers.upload.hooks.metrics import EventMetrics
 from jackfield.handlers.upload.http import answers
+from jackfield.handlers.upload.http.form import FORM, Form
 from jackfield.handlers.upload.http.names import PLACE
 from jackfield.handlers.upload.http.protocols import EXPOSED_HEADERS, REQUEST_HEADERS, Protocols
 from jackfield.handlers.upload.http.put import Put
+from jackfield.handlers.upload.http.whole import Whole
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.sockets.many import ManySocket
 from jackfield.handlers.upload.sockets.one import Socket, say_stored
@@ -62,6 +64,8 @@ class Upload(Handler[UploadOptions]):
             announces=self._hooks.announces, mode=options.file_mode,
         )  # fmt: skip
         self.uploads = Uploads(self.store, options, self.metrics, self._hooks)
+        whole = Whole(self.uploads, options, self.metrics.results)
+        self._put, self._form = Put(path, self.uploads, whole), Form(path, self.uploads, whole, options)
         self._protocols = Protocols(path, self.uploads, options, self.metrics.results)
         self._probe = DiskProbe(options.directory)
 
@@ -116,9 +120,9 @@ class Upload(Handler[UploadOptions]):
 
     def body_routes(self) -> Iterable[BodyRoute]:
         """Create, send a file, and append to an upload."""
-        put, on_upload = Put(self.path, self.uploads, self.options, self.metrics.results), self._protocols.on_upload
+        on_upload = self._protocols.on_upload
         return (
-            BodyRoute("POST", "", self.create), BodyRoute("PUT", PLACE, put),
+            BodyRoute("POST", "", self.create), BodyRoute("PUT", PLACE, self._put),
             BodyRoute("PATCH", "/{token}", on_upload), BodyRoute("POST", "/{token}", on_upload),
         )  # fmt: skip
 
@@ -134,9 +138,11 @@ class Upload(Handler[UploadOptions]):
         return web.Response(status=204)
 
     async def create(self, request: web.Request, body: Body) -> web.Response:
-        """`POST`: a new upload, by JSON, by its name as text, or as another protocol says."""
+        """`POST`: a new upload, by JSON, by its name as text, or as another protocol says; or files in a form."""
         if (created := await self._protocols.create(request, body)) is not None:
             return created
+        if request.content_type == FORM:
+            return await self._form(request, body)
         try:
             text = (await body.read()).decode("utf-8")
         except UnicodeDecodeError:
@@ -146,7 +152,7 @@ class Upload(Handler[UploadOptions]):
         elif request.content_type == "text/plain":
             creation = Creation(Promise(text, plain=True))
         else:
-            raise Failure(UNSUPPORTED_MEDIA_TYPE, "Send application/json, or the name as text/plain.")
+            raise Failure(UNSUPPORTED_MEDIA_TYPE, f"Send application/json, the name as text/plain, or files as {FORM}.")
         token, found = await self.uploads.create(creation.promise, request[CALLER], token=creation.token)
         if isinstance(found, Kept):
             return answers.stored(found)

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from jackfield.handlers.upload.store.contract import Kept
+from jackfield.handlers.upload.uploads.registry import Uploads
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 
 
@@ -42,6 +43,13 @@ def stored_fields(kept: Kept) -> dict[str, Any]:
 def opened(upload: OpenUpload, until: float) -> web.Response:
     """How far it is, to whoever asks."""
     return web.json_response(open_fields(upload, until), headers=headers(upload.offset, upload.promise.expected, until))
+
+
+async def receipt(uploads: Uploads, token: str) -> dict[str, Any]:
+    """The same of an upload that has been stored just now."""
+    kept = await uploads.find(token)
+    assert isinstance(kept, Kept), "its receipt is on the disk"
+    return stored_fields(kept)
 
 
 def stored(kept: Kept) -> web.Response:

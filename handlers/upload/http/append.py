@@ -15,12 +15,12 @@ disk does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from jackfield.app.errors import DRAINING, TIMED_OUT
-from jackfield.app.handler import Batch, Body, Disconnected, Failure
+from jackfield.app.handler import Batch, Close, Disconnected, Failure
 from jackfield.handlers.upload.http.proof import Proof
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.uploads.batches import BATCH, GRACE, LAST_TURN, PATIENCE, least
@@ -30,6 +30,34 @@ from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire.messages import End, Receipt
 from jackfield.handlers.upload.wire.one import Bytes, Finish
 from jackfield.handlers.upload.wire.words import IDLE, INCOMPLETE, SUPERSEDED
+
+_T = TypeVar("_T")
+
+
+class Incoming(Protocol):
+    """Where a request's bytes come from: its body, or a part of that."""
+
+    @property
+    def paused(self) -> bool:
+        """See `Body`."""
+
+    def check(self) -> None:
+        """See `Body`."""
+
+    async def begin(self, offset: int) -> None:
+        """See `Body`."""
+
+    async def take(self, least: int, patience: float, timeout: float, most: int) -> Batch | None:
+        """See `Body`."""
+
+    async def next(self, least: int, patience: float, most: int) -> Batch | None:
+        """See `Body`."""
+
+    async def interruptible(self, wait: Coroutine[Any, Any, _T]) -> _T:
+        """See `Body`."""
+
+    def interrupt(self, reason: Close | Disconnected) -> None:
+        """See `Body`."""
 
 
 class _RequestSession(Session):
@@ -41,7 +69,7 @@ class _RequestSession(Session):
 class Append:
     """One request on one open upload. Made by `appending`."""
 
-    def __init__(self, session: Session, body: Body, options: UploadOptions) -> None:
+    def __init__(self, session: Session, body: Incoming, options: UploadOptions) -> None:
         self._session = session
         self._body = body
         self._idle = options.idle_timeout
@@ -84,7 +112,7 @@ class Append:
             raise Failure(INCOMPLETE, "The body ended early.") from None
         except Failure as failure:
             if failure.kind in (SUPERSEDED, DRAINING):
-                await self._use_what_came()
+                await self._use_what_came(GRACE if failure.kind is DRAINING else 0)
             raise
 
     async def _next(self) -> Batch | None:
@@ -95,12 +123,12 @@ class Append:
                 raise Failure(IDLE, failure.detail) from None
             raise
 
-    async def _use_what_came(self) -> None:
-        """Somebody else ends this request: what has arrived is kept, as far as that takes no time."""
+    async def _use_what_came(self, grace: float) -> None:
+        """Somebody else ends this request: what has arrived is kept, and what comes within `grace` seconds."""
         deadline = asyncio.get_running_loop().time() + LAST_TURN
         try:
             while asyncio.get_running_loop().time() < deadline:
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(grace):
                     batch = await self._body.next(1, 0, BATCH)
                 if batch is None:
                     return
@@ -134,7 +162,9 @@ async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
 
 
 @asynccontextmanager
-async def appending(upload: OpenUpload, body: Body, options: UploadOptions, results: Words) -> AsyncIterator[Append]:
+async def appending(
+    upload: OpenUpload, body: Incoming, options: UploadOptions, results: Words
+) -> AsyncIterator[Append]:
     """The upload is this request's in the block; see the module."""
     session = _RequestSession(upload, options, results, body.interrupt, lambda: None, body)
     append, problem = Append(session, body, options), None
