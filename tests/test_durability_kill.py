@@ -141,13 +141,13 @@ class Torture:
         self.watcher.check()
 
     async def expire(self) -> None:
-        """With a short `expires` and `receipts_kept` nothing is left in staging but the lock."""
+        """With a short `expires` and `receipts_kept` nothing of them is left in staging."""
         self.service.kill()
         self.service.settings["handlers"]["upload"] |= {"expires": "1s", "receipts_kept": "1s"}
         await self._start()
         staging = self.service.directory() / STAGING
         ends = time.monotonic() + 30
-        while left := set(os.listdir(staging)) - {"lock"}:
+        while left := set(os.listdir(staging)) - {"lock", "used"}:
             assert time.monotonic() < ends, f"still in staging: {left}"
             await asyncio.sleep(0.05)
 

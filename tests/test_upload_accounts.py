@@ -221,6 +221,49 @@ async def test_a_token_limits_a_small_file_that_came_at_once(jackfield_server: J
     await opened.dispose()
 
 
+async def test_a_restart_forgets_nothing_of_a_caller(jackfield_server: JackfieldServer, tmp_path: Path) -> None:
+    """What was stored in the last day, small files on a socket too, and what is open count for the same callers."""
+    options = {"daily_quota": "100KiB", "max_open_per_user": 2}
+    first = await started(jackfield_server, **options)
+    assert await store(first, SLOW, 40 * KIB) == ("stored", 1000)
+    async with first.ws_connect("/upload", headers=SLOW) as socket:
+        for number in range(10):
+            await socket.send_json({"type": "create", "name": f"{number}"})
+            await socket.send_bytes(bytes(KIB))
+            await socket.send_json({"type": "end"})
+        stored = 0
+        while stored < 10:
+            stored += (await socket.receive_json(timeout=10))["type"] == "stored"
+    _, left, _ = await create(first, SLOW, size=10 * KIB)
+    await first.session.close()
+    await first.stop()
+
+    second = await started(jackfield_server, **options)
+    uploads = handler(second).uploads
+    assert uploads.restoring is not None
+    await uploads.restoring
+    assert (await create(second, SLOW, size=41 * KIB))[1]["code"] == "quota_exceeded"
+    assert (await create(second, OTHER, size=41 * KIB))[0] == 201
+    assert (await create(second, SLOW, size=40 * KIB))[0] == 201
+    assert (await create(second, SLOW))[1]["code"] in ("too_many_uploads", "quota_exceeded")
+    (found,) = [each for each in uploads.overview() if each["size"] == 10 * KIB]
+    assert (found["remote"], found["user"]) == ("192.0.2.1", None)
+    async with second.session.delete(second.url + left["url"]) as answer:
+        assert answer.status == 204
+
+
+def test_what_was_stored_before_counts_for_its_time(clock: Clock) -> None:
+    """A restored step is dropped when its day is over, and stands before those of now."""
+    day = Daily()
+    day.add(1)
+    day.restore(10, 20 * 3600)
+    day.restore(100, 3600)
+    assert day.total == 111
+    assert 4 * 3600 - 1 <= day.wait(10) <= 4 * 3600 + 601
+    clock.ahead += 4 * 3600 + 1201
+    assert day.total == 101
+
+
 def test_a_day_is_kept_in_steps(clock: Clock) -> None:
     """Memory is bounded by the day, and what is told to wait for is enough."""
     day = Daily()

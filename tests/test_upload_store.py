@@ -15,11 +15,11 @@ import pytest
 from jackfield.app.errors import CannotStart, Failure, Kind
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.store.publish import Policy
-from jackfield.handlers.upload.wire.messages import Promise, Receipt
+from jackfield.handlers.upload.wire.messages import Origin, Promise, Receipt
 from jackfield.handlers.upload.wire.words import DIGEST_MISMATCH, NAME_TAKEN
 from tests.support.dial import Killed
 from tests.support.outsider import content, digest, eventually
-from tests.support.places import DirectoryPlace, MemoryPlace, Place
+from tests.support.places import DAY, DirectoryPlace, MemoryPlace, Place
 
 SMALL, LARGE = 1000, 300_000  # bytes; a store may treat the small ones otherwise
 PROMISE = Promise("a.txt", 12, digest(b"x"), plain=True)
@@ -759,6 +759,37 @@ async def test_a_receipt_is_kept_for_its_time(place: Place, make: Make) -> None:
             await store.sweep()
         assert await store.receipt(key) is None
         await store.close()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("gone", ["kept", "forgotten", "expired"])
+async def test_it_is_known_for_whom_was_stored(place: Place, make: Make, count: int, gone: str) -> None:
+    """After a restart, for a day, also where the receipts are gone; not what was stored since."""
+    origin = Origin("a", "alice", "192.0.2.1", 0.0)
+    store = place.store(receipts_kept=0.01 if gone == "expired" else DAY)
+    await store.open()
+    keys = [new_key() for _ in range(count)]
+    parts = [await make(store, key, Promise("a", origin=origin)) for key in keys]
+    for part in parts:
+        await part.attach()
+        await write(part, bytes(SMALL))
+    await asyncio.gather(*(part.publish([]) for part in parts))
+    assert await store.used() == []
+    for key in keys:
+        store.release(key)
+        if gone == "forgotten":
+            await store.forget(key)
+    if gone == "expired":
+        await asyncio.sleep(0.02)
+        await store.sweep()
+    await store.close()
+    again = place.store()
+    await again.open()
+    used = await again.used()
+    assert {(each.user, each.remote) for each in used} == {("alice", "192.0.2.1")}
+    assert sum(each.size for each in used) == count * SMALL
+    assert all(0 <= each.ago <= 1200 for each in used)
+    await again.close()
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 
 from jackfield.app.errors import CannotStart, Failure
-from jackfield.handlers.upload.store.contract import Found, Kept
+from jackfield.handlers.upload.store.contract import ACCOUNTED, Found, Kept, Use
 from jackfield.handlers.upload.store.publish import Policy
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from jackfield.handlers.upload.wire.names import alternative
@@ -32,6 +32,7 @@ class Disk:
     dial: Dial
     parts: dict[str, Durable] = field(default_factory=dict)
     receipts: dict[str, tuple[Receipt, float, Promise]] = field(default_factory=dict)
+    gone: list[tuple[Receipt, float, Promise]] = field(default_factory=list)  # receipts that are kept no more
     files: dict[str, bytes] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     holder: object = None
@@ -170,12 +171,14 @@ class MemoryStore:
         self.disk = disk
         self.policy = policy
         self._receipts_kept = receipts_kept
+        self._opened = 0.0
 
     async def open(self) -> list[Found]:
         """See the contract."""
         if self.disk.holder is not None:
             raise CannotStart("the disk is in use by another service")
         self.disk.holder = self
+        self._opened = time.time()
         return [
             Found(key, left.promise, MemoryPart(self, key, left.promise, left.data), left.touched)
             for key, left in self.disk.parts.items()
@@ -205,7 +208,16 @@ class MemoryStore:
 
     async def forget(self, key: str) -> None:
         """See the contract."""
-        self.disk.receipts.pop(key, None)
+        if key in self.disk.receipts:
+            self.disk.gone.append(self.disk.receipts.pop(key))
+
+    async def used(self) -> list[Use]:
+        """See the contract."""
+        return [
+            Use(promise.origin.user, promise.origin.remote, self._opened - since, receipt.size)
+            for receipt, since, promise in [*self.disk.receipts.values(), *self.disk.gone]
+            if promise.origin is not None and self._opened - ACCOUNTED <= since < self._opened
+        ]
 
     def release(self, key: str) -> None:
         """See the contract."""
@@ -223,4 +235,4 @@ class MemoryStore:
         now = time.time()
         old = [key for key, (_, since, _) in self.disk.receipts.items() if since + self._receipts_kept <= now]
         for key in old:
-            del self.disk.receipts[key]
+            self.disk.gone.append(self.disk.receipts.pop(key))

@@ -276,6 +276,6 @@ class Outsider:
         )
 
     def staged(self, at: str = "/upload") -> int:
-        """Bytes in staging, without the lock file, which has the service's clock."""
-        files = (path for path in (self.directory(at) / STAGING).rglob("*") if path.name != "lock")
+        """Bytes in staging, without those that are of no upload: the service's clock, and who has stored how much."""
+        files = (path for path in (self.directory(at) / STAGING).rglob("*") if path.name not in ("lock", "used"))
         return sum(path.stat().st_size for path in files if path.is_file())

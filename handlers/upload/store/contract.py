@@ -6,9 +6,22 @@ A store keeps *parts* (the bytes of open uploads, under a key that is the hash o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
+
+ACCOUNTED: Final = 24 * 3600.0
+"""Seconds for which a store can say what was stored for whom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Bytes that were stored for one caller, all of them about `ago` seconds ago."""
+
+    user: str | None
+    remote: str
+    ago: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,12 @@ class Store(Protocol):
 
     async def forget(self, key: str) -> None:
         """Drop the receipt that was given for this key, durably; the file stays."""
+
+    async def used(self) -> list[Use]:
+        """What was stored in the last `ACCOUNTED` seconds before the store was opened, by whom it was let in for.
+
+        Also of receipts that are kept no more, and of those that were forgotten.
+        """
 
     def release(self, key: str) -> None:
         """The upload is over, stored or removed: what is left of its part may be removed."""

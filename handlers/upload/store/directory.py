@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from jackfield.app.errors import CannotStart
-from jackfield.handlers.upload.store.contract import Found, Kept
+from jackfield.handlers.upload.store.contract import Found, Kept, Use
 from jackfield.handlers.upload.store.disk import Disk
 from jackfield.handlers.upload.store.group import Group
 from jackfield.handlers.upload.store.part import DirectoryPart
@@ -21,6 +21,7 @@ from jackfield.handlers.upload.store.recovery import Recovery
 from jackfield.handlers.upload.store.small import Grouping, SmallPart
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.store.strand import Pool, Threads
+from jackfield.handlers.upload.store.uses import Uses
 from jackfield.handlers.upload.wire.messages import Promise
 
 _P = ParamSpec("_P")
@@ -69,8 +70,10 @@ class DirectoryStore:
             Pool(_WORKERS, "store"), Pool(_WRITERS, "write"), Pool(_DIGESTERS, "digest")
         )  # fmt: skip
         self._receipts = Receipts(self._staging)
+        self._uses = Uses(self._staging, self._receipts)
         self._grouping = Grouping(partial(Group, self._publisher, self._receipts), self._threads)
         self._sweep_next = 0.0
+        self._opened = 0.0  # when `open` was done, in seconds since 1970 by the clock of staging
         self._open: set[str] = set()  # keys of parts that this object knows of
 
     async def open(self) -> list[Found]:
@@ -85,6 +88,7 @@ class DirectoryStore:
             self._staging.close()
             raise CannotStart(f"{self._staging.folder} cannot be read: {error.strerror}") from error
         self._open.update(key for key, _ in found)
+        self._opened = self._staging.now()
         ahead = self._ahead()
         return [
             Found(key, manifest.promise, self._part(key, manifest), manifest.touched + ahead) for key, manifest in found
@@ -96,6 +100,8 @@ class DirectoryStore:
 
     async def close(self) -> None:
         """See the contract."""
+        with contextlib.suppress(OSError):  # what was stored is counted too low after the next start
+            await self._threads.run(self._uses.save)
         await self._threads.close()
         self._staging.close()  # another process may lock it only now
 
@@ -152,7 +158,13 @@ class DirectoryStore:
 
     async def forget(self, key: str) -> None:
         """See the contract."""
-        await self._threads.run(self._receipts.forget, key)
+        await self._threads.run(self._forget, key)
+
+    def _forget(self, key: str) -> None:
+        found = self._receipts.find(key)
+        self._receipts.forget(key)
+        if found is not None:
+            self._uses.note([found[0]], found[1])
 
     async def taken(self, name: str) -> bool:
         """See the contract."""
@@ -180,10 +192,19 @@ class DirectoryStore:
             else:
                 continue
             with contextlib.suppress(OSError):  # it has just been published, or removed; or it is no file
-                if now - entry.stat(follow_symlinks=False).st_mtime > limit:
-                    self._disk.unlink(Path(entry.path))
-                    if kind == "receipts":
-                        self._receipts.drop(key)
+                since = entry.stat(follow_symlinks=False).st_mtime
+                if now - since <= limit:
+                    continue
+                told = self._receipts.read(key, kind) if kind in ("receipt", "receipts") else ()
+                self._disk.unlink(Path(entry.path))
+                self._uses.note(told, since)
+                if kind == "receipts":
+                    self._receipts.drop(key)
+        self._uses.save()
+
+    async def used(self) -> list[Use]:
+        """See the contract."""
+        return await self._threads.run(self._uses.read, self._opened)
 
     def release(self, key: str) -> None:
         """See the contract."""

@@ -1,11 +1,11 @@
 """The receipts that are kept: one to a file, or those of a whole group in one file. Blocking calls."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from jackfield.handlers.upload.store.records import Stored
+from jackfield.handlers.upload.store.records import Member, Stored
 from jackfield.handlers.upload.store.staging import Staging
 
 _BEGINNING: Final = 8  # bytes of a key that are remembered; the whole key is in the file
@@ -66,6 +66,13 @@ class Receipts:
                     if member.key == key:
                         return Stored(member.receipt, member.asked), self._staging.disk.lstat(path).st_mtime
         return None
+
+    def read(self, key: str, kind: str) -> Sequence[Stored | Member]:
+        """All that the file of this key tells; `kind` is `receipt` or `receipts`. Raises OSError."""
+        if kind == "receipts":
+            return self._staging.read_group(self._staging.receipts(key))
+        found = self._staging.load_receipt(key)
+        return [] if found is None else [found[0]]
 
 
 def _beginning(key: str) -> bytes:

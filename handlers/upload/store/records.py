@@ -117,7 +117,18 @@ class Clock:
     started: Annotated[float, Field(allow_inf_nan=False)]
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Bytes that were stored for one caller, the last of them `at` (seconds since 1970, by the clock of staging)."""
+
+    user: str | None
+    remote: str
+    at: Annotated[float, Field(allow_inf_nan=False)]
+    size: _Count
+
+
 _CLOCK: Final = TypeAdapter(Clock)
+_USED: Final = TypeAdapter(list[Used])
 _MANIFEST: Final = TypeAdapter(Manifest)
 _STORED: Final = TypeAdapter(Stored)
 _DEAD_LETTER: Final = TypeAdapter(DeadLetter)
@@ -184,6 +195,16 @@ def _member(line: bytes) -> Member:
     if not line.endswith(b"\n"):
         raise ValueError("torn")
     return _MEMBER.validate_json(line, strict=True)
+
+
+def write_used(uses: list[Used]) -> bytes:
+    """What stands in its file."""
+    return _USED.dump_json(uses)
+
+
+def read_used(data: bytes) -> list[Used]:
+    """Raises ValueError where it is invalid."""
+    return _USED.validate_json(data, strict=True)
 
 
 def read_clock(data: bytes, boot: str) -> float | None:

@@ -11,6 +11,7 @@
     .incoming/<key>.told       the keys of those of a group of which all have been told, a line each
     .incoming/<key>.failed     a receipt whose receiver was given up
     .incoming/retry            some of these are events again: `jackfield events --retry` has made it
+    .incoming/used             who has stored how much, of receipts that went before their day was over
     .incoming/<key>.link       a temporary name, while a file is replaced
     .incoming/*.new            a file that is being written
 
@@ -91,6 +92,11 @@ class Staging:
     def failed(self, key: str) -> Path:
         """A receipt of which nobody will be told any more."""
         return self.folder / f"{key}.failed"
+
+    @property
+    def used(self) -> Path:
+        """Where it stands who has stored how much, of receipts that went before their day was over."""
+        return self.folder / "used"
 
     @property
     def retry(self) -> Path:

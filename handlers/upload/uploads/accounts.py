@@ -3,19 +3,19 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
 from jackfield.app.handler import Caller, Failure
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.store.contract import ACCOUNTED, Part, Use
 from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.handlers.upload.wire.words import NO_SPACE, QUOTA_EXCEEDED, TOO_MANY_UPLOADS
 
-DAY: Final = 24 * 3600.0
+DAY: Final = ACCOUNTED
 NOBODY: Final = Caller(None, "")
-"""Whose the uploads are that were open when the service started: no limit counts them."""
+"""Whose an upload is of which the store does not know it: no limit counts it."""
 
 _STEP: Final = 600.0  # seconds whose bytes are counted together
 _NEGLIGIBLE: Final = 2**20  # bytes of a promise for which no share of the disk is worked out
@@ -47,6 +47,11 @@ class Daily:
             self._steps.append((begun, before + size))
         else:
             self._steps.append((now, size))
+
+    def restore(self, size: int, ago: float) -> None:
+        """They were stored so many seconds before now, by a service that ran before."""
+        begun = time.monotonic() - ago - _STEP
+        self._steps = deque(sorted([(begun, size), *self._steps]))
 
     @property
     def total(self) -> int:
@@ -123,6 +128,10 @@ class Account:
             again = {"Retry-After": str(math.ceil(self._stored.wait(excess)))}
             raise Failure(QUOTA_EXCEEDED, f"You may store {quota} bytes in 24 hours.", again)
 
+    def restore(self, size: int, ago: float) -> None:
+        """So many bytes were stored for it before the service was started."""
+        self._stored.restore(size, ago)
+
     def add(self, upload: Held) -> None:
         """It is open."""
         self._uploads.add(upload)
@@ -156,6 +165,15 @@ class Accounts:
             account = self._known[caller.key] = Account(caller, self._options)
         account.caller = caller
         return account
+
+    def known(self, caller: Caller) -> Account:
+        """The account as it is, or a new one: nobody has asked."""
+        return self._known.get(caller.key) or self.of(caller)
+
+    def restore(self, uses: Iterable[Use]) -> None:
+        """What was stored before the service was started."""
+        for use in uses:
+            self.known(Caller(use.user, use.remote)).restore(use.size, use.ago)
 
     def sweep(self) -> None:
         """Forget those of whom there is nothing to know."""

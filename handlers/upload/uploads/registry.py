@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from jackfield.app.errors import INTERNAL_ERROR, TOO_LARGE
 from jackfield.app.handler import Caller, Failure, get_logger
+from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
 from jackfield.handlers.upload.store.contract import Kept, Part, Store
 from jackfield.handlers.upload.uploads.accounts import NOBODY, Account, Accounts
@@ -62,6 +63,7 @@ class Uploads:
         self._creations: dict[str, asyncio.Event] = {}  # by key: creations under way; set when done
         self._space = Space(store.free, self._promised)
         self._accounts = Accounts(options)
+        self.restoring: asyncio.Task[None] | None = None  # set when the store is open; done when accounts are complete
 
     def __len__(self) -> int:
         return len(self._open)
@@ -70,11 +72,15 @@ class Uploads:
         """Open the store, and load its open uploads. Raises CannotStart."""
         now = time.time()
         for found in await self._store.open():
-            upload = self._add(found.key, found.promise, found.part, self._accounts.of(NOBODY))
+            upload = self._add(found.key, found.promise, found.part, self._accounts.known(_owner(found.promise)))
             upload.last_byte = time.monotonic() - max(now - found.touched, 0)
+        self.restoring = tasks.begin("upload.used", self._restore_uses())  # there may be many receipts to read
         free = await _from_store(self._store.free())
         if free < self._options.min_free:
             log.warning("space.low", free=free, min_free=self._options.min_free)
+
+    async def _restore_uses(self) -> None:
+        self._accounts.restore(await self._store.used())
 
     def _add(self, key: str, promise: Promise, part: Part, account: Account) -> OpenUpload:
         upload = self._open[key] = OpenUpload(key, promise, part, self._options, self._space, self, account)
@@ -368,6 +374,11 @@ async def _from_store(answer: Awaitable[_T]) -> _T:
 def _promises(promise: Promise) -> tuple[str, int | None, str | None]:
     """A creation repeated with the same token must repeat these."""
     return promise.name, promise.size, promise.sha256
+
+
+def _owner(promise: Promise) -> Caller:
+    """For whom it was let in; what a token says of it is known again with its next request."""
+    return NOBODY if promise.origin is None else Caller(promise.origin.user, promise.origin.remote)
 
 
 def key_of(token: str) -> str:
