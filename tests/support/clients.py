@@ -18,6 +18,7 @@ from tests.support.documents import PROJECT
 
 NPM = PROJECT / "tests/support/npm"
 NODE = shutil.which("node") if (NPM / "node_modules/tus-js-client").is_dir() else None
+UPPY = NPM / "node_modules/uppy/dist/uppy.min.mjs"
 WHY_NOT = "needs node, and `npm ci` in tests/support/npm, which .ci/run does"
 PATIENCE = 60.0  # seconds
 
