@@ -13,8 +13,16 @@ from yarl import URL
 from jackfield.handlers.upload.client.connection import Connect, Connection
 from jackfield.handlers.upload.client.creation import Token, creation
 from jackfield.handlers.upload.client.deadline import Deadline
-from jackfield.handlers.upload.client.failures import Gone, Lost, Superseded, TokenConflict, UploadError
+from jackfield.handlers.upload.client.failures import (
+    Gone,
+    Lost,
+    NoSocket,
+    Superseded,
+    TokenConflict,
+    UploadError,
+)
 from jackfield.handlers.upload.client.replay import Replay
+from jackfield.handlers.upload.client.requests import Requests
 from jackfield.handlers.upload.client.service import Service, upload_path
 from jackfield.handlers.upload.client.source import File, Source
 from jackfield.handlers.upload.client.transfer import Progress, Receipt, Report, Transfer, mismatch
@@ -199,6 +207,14 @@ class _Upload:
         stored = None if self._found else await self._create()
         if stored is not None:
             return await self._stored_already(stored)
+        if self._service.has_sockets:
+            try:
+                return await self._by_socket()
+            except NoSocket:
+                self._service.do_without()
+        return await self._by_requests()
+
+    async def _by_socket(self) -> Receipt:
         async with self._service.socket(self._token) as socket:
             transfer = Transfer(
                 socket, self._source, window=self._window, deadline=self._deadline, report=self._report
@@ -208,6 +224,17 @@ class _Upload:
             finally:
                 self._sending = self._sending or transfer.sending
                 self._anew = self._anew and not self._sending
+
+    async def _by_requests(self) -> Receipt:
+        if self._anew:
+            await self._service.cancel(self._token)
+            await self._service.create(self._asked)
+        requests = Requests(self._service, self._token, self._source, self._deadline, self._report)
+        try:
+            return await requests.run()
+        finally:
+            self._sending = self._sending or requests.sending
+            self._anew = self._anew and not self._sending
 
     async def _create(self) -> messages.Receipt | None:
         """Create it, or find what is there; the receipt of one that is stored."""

@@ -44,6 +44,10 @@ class NoSpace(UploadError):
         self.resumable = code != "too_large"  # what was written is kept, and space can be freed
 
 
+class RequestTooLarge(NoSpace):
+    """Something on the way to the service takes no request of this size; a smaller one may get through."""
+
+
 class Superseded(UploadError):
     """Somebody else goes on with the same upload (4409)."""
 
@@ -75,6 +79,10 @@ class Lost(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+class NoSocket(Exception):
+    """No WebSocket gets through to the service: something on the way refuses the upgrade, or takes it out."""
 
 
 class Gone(Lost):

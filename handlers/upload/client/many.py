@@ -9,7 +9,14 @@ from yarl import URL
 
 from jackfield.handlers.upload.client.connection import Connect, Connection
 from jackfield.handlers.upload.client.deadline import Deadline
-from jackfield.handlers.upload.client.failures import Lost, Superseded, TokenConflict, UploadError, from_error
+from jackfield.handlers.upload.client.failures import (
+    Lost,
+    NoSocket,
+    Superseded,
+    TokenConflict,
+    UploadError,
+    from_error,
+)
 from jackfield.handlers.upload.client.ledger import Done, Entry, Item, Ledger
 from jackfield.handlers.upload.client.service import Service, upload_path
 from jackfield.handlers.upload.client.silence import Listener, beside
@@ -18,6 +25,7 @@ from jackfield.handlers.upload.wire import messages
 from jackfield.handlers.upload.wire.messages import Ack, Error, Ready, Stored, print_create, print_end
 
 _AT_ONCE = 256  # files that wait for their receipts
+_REQUESTS = 8  # files at a time, where they go by requests
 _IN_FLIGHT = 16 * 1024 * 1024  # bytes of them
 
 
@@ -78,6 +86,51 @@ class _Many:
                 await self._deadline.back_off(error)
 
     async def _attempt(self) -> None:
+        if self._service.has_sockets:
+            try:
+                return await self._by_socket()
+            except NoSocket:
+                self._service.do_without()
+        return await self._by_requests()
+
+    async def _by_requests(self) -> None:
+        """Two requests for each file, a few files at a time."""
+        ledger = self._ledger
+        while ledger.queued or not ledger.exhausted:
+            if not ledger.queued:
+                with self._deadline.paused():
+                    await ledger.fill()
+            items = [ledger.send() for _ in range(min(len(ledger.queued), _REQUESTS))]
+            results = await asyncio.gather(*map(self._request, items), return_exceptions=True)
+            for item, result in zip(items, results, strict=True):
+                if isinstance(result, BaseException):
+                    await self._request_failed(item, result)
+                else:
+                    self._receipt(item, result)
+
+    async def _request(self, item: Item) -> messages.Receipt:
+        assert item.asked is not None
+        found = await self._service.create(item.asked)
+        if found.receipt is not None:
+            return found.receipt
+        item.open = item.token
+        if found.offset:
+            await self._service.cancel(item.token)
+            await self._service.create(item.asked)
+        digest = item.asked.promise.sha256
+        assert digest is not None
+        stored = (await self._service.complete(item.token, 0, digest, item.data)).receipt
+        assert stored is not None, "complete, and not stored"
+        return stored
+
+    async def _request_failed(self, item: Item, failure: BaseException) -> None:
+        if not isinstance(failure, Exception):
+            raise failure
+        self._failed(item, failure)
+        while self._ledger.abandoned:
+            await self._service.cancel(self._ledger.abandoned.popleft())
+
+    async def _by_socket(self) -> None:
         async with self._service.socket_of_many() as socket:
             listener = Listener(socket, self._deadline)
             await beside(self._send(socket), self._receive(listener), listener.watch(), self._cancel())
@@ -148,11 +201,14 @@ class _Many:
             case Ready(token):
                 item.open = token
             case Stored(_, receipt):
-                self._stored += 1
-                self._deadline.reached(self._stored)
-                self._ledger.answered(_outcome(item, receipt))
+                self._receipt(item, receipt)
             case Error():
                 self._failed(item, from_error(message))
+
+    def _receipt(self, item: Item, receipt: messages.Receipt) -> None:
+        self._stored += 1
+        self._deadline.reached(self._stored)
+        self._ledger.answered(_outcome(item, receipt))
 
     def _failed(self, item: Item, failure: Exception) -> None:
         if not isinstance(failure, UploadError):

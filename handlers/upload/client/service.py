@@ -1,19 +1,40 @@
 """The service, for an upload: HTTP requests and sockets, with each fault translated into an error of `failures`."""
 
 import asyncio
+import base64
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from yarl import URL
 
 from jackfield.handlers.upload.client.connection import CLOSING, Connect, Connection
-from jackfield.handlers.upload.client.failures import Gone, Lost, Rejected, UploadError, from_answer
+from jackfield.handlers.upload.client.failures import (
+    Gone,
+    Lost,
+    NoSocket,
+    Rejected,
+    RequestTooLarge,
+    Superseded,
+    UploadError,
+    from_answer,
+)
 from jackfield.handlers.upload.wire.messages import Creation, Receipt, print_creation
+
+log = logging.getLogger("jackfield.upload")
+
+_DRAFT = {"Upload-Draft-Interop-Version": "8"}
+_PARTIAL = {"Content-Type": "application/partial-upload"}
+_NO_UPGRADE = (400, 403, 405, 406, 501)  # what proxies answer to an upgrade that they do not let through
+_WITHOUT: WeakKeyDictionary[aiohttp.ClientSession, set[URL]] = WeakKeyDictionary()
+"""Origins to which no WebSocket gets through, by the session that has found it out."""
 
 _CANCEL_LIMIT = 2.0  # seconds in which the service may confirm that it drops an upload
 
@@ -66,12 +87,51 @@ class Service:
                     raise self._no_uploads(gone) from None
                 return _found(await answer.json())
 
+    async def ask(self, token: str) -> Found:
+        """How far an upload is. A request that still brings bytes of it is ended, so that the answer stays true."""
+        return await self._request("GET", token, dict(_DRAFT))
+
+    async def append(self, token: str, offset: int, body: AsyncIterator[memoryview], length: int | None) -> Found:
+        """Append a body of `length` bytes (None: not known), which begins at `offset`; durable when this returns."""
+        headers = {**_DRAFT, **_PARTIAL, "Upload-Offset": str(offset), "Upload-Complete": "?0"}
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        return await self._request("PATCH", token, headers, body)
+
+    async def complete(self, token: str, offset: int, sha256: str, body: bytes = b"") -> Found:
+        """The same with the last bytes. The whole file must have this digest; it is stored when this returns."""
+        encoded = base64.b64encode(bytes.fromhex(sha256)).decode()
+        said = {"Upload-Offset": str(offset), "Upload-Complete": "?1", "Repr-Digest": f"sha-256=:{encoded}:"}
+        return await self._request("PATCH", token, {**_DRAFT, **_PARTIAL, **said}, body)
+
+    async def _request(self, method: str, token: str, headers: dict[str, str], body: Any = None) -> Found:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._to_connect, sock_read=self._to_answer)
+        asked = self._session.request(method, self.url / token, data=body, headers=headers, timeout=timeout)
+        with _translated(self.url):
+            async with asked as answer:
+                await _accept(answer)
+                if answer.status == HTTPStatus.NO_CONTENT:
+                    return Found(int(answer.headers["Upload-Offset"]), None)
+                return _found(await answer.json())
+
     async def cancel(self, token: str) -> None:
         """Ask the service to drop what it has of an upload; if it cannot be asked, that expires by itself."""
         with suppress(Lost, UploadError, TimeoutError), _translated(self.url):
             async with asyncio.timeout(_CANCEL_LIMIT):
                 async with self._session.delete(self.url / token, timeout=self._timeout):
                     pass
+
+    @property
+    def has_sockets(self) -> bool:
+        """Whether a WebSocket may get through; False once one did not, in this session."""
+        return self.url.origin() not in _WITHOUT.get(self._session, ())
+
+    def do_without(self) -> None:
+        """From now on no WebSocket is tried in this session; that is said once."""
+        origins = _WITHOUT.setdefault(self._session, set())
+        if self.url.origin() not in origins:
+            origins.add(self.url.origin())
+            log.warning("no WebSocket gets through to %s; sending by plain HTTP requests", self.url.origin())
 
     @asynccontextmanager
     async def socket(self, token: str) -> AsyncIterator[Connection]:
@@ -90,7 +150,7 @@ class Service:
 
     @asynccontextmanager
     async def _opened(self, url: URL) -> AsyncIterator[Connection]:
-        with _translated(self.url):
+        with _translated(self.url), _without_upgrade():
             async with asyncio.timeout(self._to_connect):
                 opened = await self._session.ws_connect(
                     url,
@@ -118,13 +178,17 @@ def _found(fields: dict[str, Any]) -> Found:
 
 async def _accept(answer: aiohttp.ClientResponse) -> None:
     """Raise what the answer means, unless the upload is there."""
-    if answer.status in (200, 201):
+    if answer.status in (200, 201, 204):
         return
     try:
         problem = await answer.json(content_type=None)
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):  # not our service's own words; a proxy's, perhaps
         code, detail = "", f"{answer.status} {answer.reason}"
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise RequestTooLarge("too_large", detail) from None
+    if code in ("superseded", "offset_mismatch"):
+        raise Superseded(code, detail) if code == "superseded" else Lost(detail)
     raise from_answer(answer.status, code, detail, _retry_after(answer.headers.get("Retry-After")))
 
 
@@ -136,6 +200,20 @@ def _retry_after(value: str | None) -> float | None:
         return float(value) if value.isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
     except ValueError:
         return None
+
+
+@contextmanager
+def _without_upgrade() -> Iterator[None]:
+    """Raise NoSocket where the answer shows that no upgrade has reached the service, or none may come back."""
+    try:
+        yield
+    except aiohttp.WSServerHandshakeError as error:
+        kind = error.headers.get("Content-Type", "") if error.headers else ""
+        stripped = error.status in (101, 200, 426)
+        refused = error.status in _NO_UPGRADE and not kind.startswith("application/problem+json")
+        if stripped or refused:
+            raise NoSocket from error
+        raise
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class Transfer:
         Returns once the service has said that the file is stored.
         """
         stored = await beside(self._converse(anew), self._listener.watch())
-        return await self._verified(stored.receipt)
+        return await verified(self._source, stored.receipt)
 
     async def _converse(self, anew: bool) -> Stored:
         """Send what is missing, and return the receipt's message."""
@@ -117,13 +117,6 @@ class Transfer:
             self._take(message)
         return message
 
-    async def _verified(self, receipt: messages.Receipt) -> Receipt:
-        """Return the receipt, if it is for the bytes of the source."""
-        same_size = self._source.size in (None, receipt.size)
-        if not same_size or await self._source.seek(receipt.size) != receipt.sha256:
-            raise mismatch(receipt)
-        return Receipt(receipt.name, receipt.size, receipt.sha256)
-
     def _take(self, ack: Ack) -> None:
         if (ack.offset, ack.durable) != (self._acked, self._durable):
             self._moved.set()
@@ -164,6 +157,13 @@ class Transfer:
                 await self._moved.wait()
         except TimeoutError:
             raise write_timed_out(self._deadline.limit) from None
+
+
+async def verified(source: Source, receipt: messages.Receipt) -> Receipt:
+    """Return the receipt, if it is for the bytes of the source. Raises DigestMismatch."""
+    if source.size not in (None, receipt.size) or await source.seek(receipt.size) != receipt.sha256:
+        raise mismatch(receipt)
+    return Receipt(receipt.name, receipt.size, receipt.sha256)
 
 
 def mismatch(receipt: messages.Receipt) -> DigestMismatch:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import ssl
 import sys
@@ -26,7 +27,7 @@ from jackfield.handlers.upload.client import (
     upload_stream,
 )
 from jackfield.handlers.upload.client.connection import Connect, Connection
-from jackfield.handlers.upload.client.service import upload_path
+from jackfield.handlers.upload.client.service import log, upload_path
 from jackfield.handlers.upload.command.agenda import Agenda
 from jackfield.handlers.upload.command.display import Display
 from jackfield.handlers.upload.command.files import STDIN, Job, Note, Problem, find, standard_input
@@ -62,6 +63,18 @@ class Options:
     give_up: float  # seconds without progress
 
 
+class _Notes(logging.Handler):
+    """Shows what the client logs."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        self._display.note(record.getMessage())
+
+
 class Command:
     """Sends what the options name. Every file ends as stored, as failed, or as not sent, and that is said."""
 
@@ -82,6 +95,7 @@ class Command:
         """Send all, and return the exit status."""
         if self._state.trouble is not None:
             self._display.say(self._state.trouble)
+        log.addHandler(_Notes(self._display))
         connector = aiohttp.TCPConnector(limit=0, ssl=self._options.tls)
         try:
             with self._display.showing():
