@@ -1,5 +1,6 @@
 """A reverse proxy that lets no WebSocket through: it collects each request, and passes it on without `Upgrade`."""
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -44,7 +45,9 @@ class Stripping:
         assert self._session is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         target = self._target.join(URL(request.raw_path, encoded=True))
-        async with self._session.request(request.method, target, data=body or None, headers=headers) as answer:
+        async with self._session.request(
+            request.method, target, data=io.BytesIO(body) if body else None, headers=headers
+        ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             return web.Response(status=answer.status, body=await answer.read(), headers=kept)
 

@@ -44,10 +44,6 @@ class NoSpace(UploadError):
         self.resumable = code != "too_large"  # what was written is kept, and space can be freed
 
 
-class RequestTooLarge(NoSpace):
-    """Something on the way to the service takes no request of this size; a smaller one may get through."""
-
-
 class Superseded(UploadError):
     """Somebody else goes on with the same upload (4409)."""
 
@@ -83,6 +79,10 @@ class Lost(Exception):
 
 class NoSocket(Exception):
     """No WebSocket gets through to the service: something on the way refuses the upgrade, or takes it out."""
+
+
+class RequestTooLarge(Exception):
+    """Something on the way to the service takes no request of this size; a smaller one may get through."""
 
 
 class Gone(Lost):

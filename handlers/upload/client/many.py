@@ -12,6 +12,8 @@ from jackfield.handlers.upload.client.deadline import Deadline
 from jackfield.handlers.upload.client.failures import (
     Lost,
     NoSocket,
+    NoSpace,
+    RequestTooLarge,
     Superseded,
     TokenConflict,
     UploadError,
@@ -119,7 +121,10 @@ class _Many:
             await self._service.create(item.asked)
         digest = item.asked.promise.sha256
         assert digest is not None
-        stored = (await self._service.complete(item.token, 0, digest, item.data)).receipt
+        try:
+            stored = (await self._service.complete(item.token, 0, digest, item.data)).receipt
+        except RequestTooLarge as refused:
+            raise NoSpace("too_large", str(refused)) from None
         assert stored is not None, "complete, and not stored"
         return stored
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from jackfield.handlers.upload.client.deadline import Deadline
-from jackfield.handlers.upload.client.failures import DigestMismatch, Gone, RequestTooLarge
+from jackfield.handlers.upload.client.failures import DigestMismatch, Gone, NoSpace, RequestTooLarge
 from jackfield.handlers.upload.client.service import Found, Service
 from jackfield.handlers.upload.client.source import Source
 from jackfield.handlers.upload.client.transfer import Progress, Receipt, Report, verified
@@ -54,9 +54,9 @@ class Requests:
         length = None if size is None else min(size - offset, self._most)
         try:
             found = await self._service.append(self._token, offset, self._body(), length)
-        except RequestTooLarge:
+        except RequestTooLarge as refused:
             if self._most <= _LEAST:
-                raise
+                raise NoSpace("too_large", str(refused)) from None
             self._most = self._limit = max(self._most // 2, _LEAST)
             return await self._service.ask(self._token)
         self._deadline.reached(found.offset)

@@ -32,6 +32,7 @@ log = logging.getLogger("jackfield.upload")
 
 _DRAFT = {"Upload-Draft-Interop-Version": "8"}
 _PARTIAL = {"Content-Type": "application/partial-upload"}
+_PROBLEM = "application/problem+json"
 _NO_UPGRADE = (400, 403, 405, 406, 501)  # what proxies answer to an upgrade that they do not let through
 _WITHOUT: WeakKeyDictionary[aiohttp.ClientSession, set[URL]] = WeakKeyDictionary()
 """Origins to which no WebSocket gets through, by the session that has found it out."""
@@ -109,6 +110,8 @@ class Service:
         asked = self._session.request(method, self.url / token, data=body, headers=headers, timeout=timeout)
         with _translated(self.url):
             async with asked as answer:
+                if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and answer.content_type != _PROBLEM:
+                    raise RequestTooLarge(f"{answer.status} {answer.reason}")
                 await _accept(answer)
                 if answer.status == HTTPStatus.NO_CONTENT:
                     return Found(int(answer.headers["Upload-Offset"]), None)
@@ -185,8 +188,6 @@ async def _accept(answer: aiohttp.ClientResponse) -> None:
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):  # not our service's own words; a proxy's, perhaps
         code, detail = "", f"{answer.status} {answer.reason}"
-        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise RequestTooLarge("too_large", detail) from None
     if code in ("superseded", "offset_mismatch"):
         raise Superseded(code, detail) if code == "superseded" else Lost(detail)
     raise from_answer(answer.status, code, detail, _retry_after(answer.headers.get("Retry-After")))
@@ -210,7 +211,7 @@ def _without_upgrade() -> Iterator[None]:
     except aiohttp.WSServerHandshakeError as error:
         kind = error.headers.get("Content-Type", "") if error.headers else ""
         stripped = error.status in (101, 200, 426)
-        refused = error.status in _NO_UPGRADE and not kind.startswith("application/problem+json")
+        refused = error.status in _NO_UPGRADE and not kind.startswith(_PROBLEM)
         if stripped or refused:
             raise NoSocket from error
         raise
