@@ -28,7 +28,7 @@ from jackfield.handlers.upload.client.failures import (
 )
 from jackfield.handlers.upload.wire.messages import Creation, Receipt, print_creation
 
-log = logging.getLogger("jackfield.upload")
+logger = logging.getLogger("jackfield.upload")
 
 _DRAFT = {"Upload-Draft-Interop-Version": "8"}
 _PARTIAL = {"Content-Type": "application/partial-upload"}
@@ -134,7 +134,7 @@ class Service:
         origins = _WITHOUT.setdefault(self._session, set())
         if self.url.origin() not in origins:
             origins.add(self.url.origin())
-            log.warning("no WebSocket gets through to %s; sending by plain HTTP requests", self.url.origin())
+            logger.warning("no WebSocket gets through to %s; sending by plain HTTP requests", self.url.origin())
 
     @asynccontextmanager
     async def socket(self, token: str) -> AsyncIterator[Connection]:

@@ -27,7 +27,7 @@ from jackfield.handlers.upload.client import (
     upload_stream,
 )
 from jackfield.handlers.upload.client.connection import Connect, Connection
-from jackfield.handlers.upload.client.service import log, upload_path
+from jackfield.handlers.upload.client.service import logger, upload_path
 from jackfield.handlers.upload.command.agenda import Agenda
 from jackfield.handlers.upload.command.display import Display
 from jackfield.handlers.upload.command.files import STDIN, Job, Note, Problem, find, standard_input
@@ -95,7 +95,7 @@ class Command:
         """Send all, and return the exit status."""
         if self._state.trouble is not None:
             self._display.say(self._state.trouble)
-        log.addHandler(_Notes(self._display))
+        logger.addHandler(_Notes(self._display))
         connector = aiohttp.TCPConnector(limit=0, ssl=self._options.tls)
         try:
             with self._display.showing():
