@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.support.outsider import STAGING, Outsider, content, eventually
+from tests.support.outsider import STAGING, Outsider, content, digest, eventually
 from tests.support.rawsocket import Opcode, header
+from tests.support.receivers import Answer, Endpoint, endpoint, told_all
 from tests.support.resuming import FRAMINGS, Job, Resuming, surviving
 from tests.support.resuming_many import ResumingMany
 from tests.support.service import Service, configuration, running_service, upload
@@ -140,6 +143,16 @@ class Torture:
         assert len(others) <= sum(job.blind for job in self.jobs), others
         self.watcher.check()
 
+    async def reckon_events(self, told: Endpoint) -> None:
+        """Each stored file was told of, and no other: those with a receipt, and those whose client never saw theirs."""
+        await told_all(self.service)
+        names = {event["data"]["name"]: event["data"]["sha256"] for event in told.told}
+        for job in self.jobs:
+            assert job.receipt is not None
+            assert names[str(job.receipt["name"])] == digest(job.data)
+        assert all((self.service.directory() / name).exists() for name in names)
+        print(f"{len(told.told)} tellings of {len(names)} events")
+
     async def expire(self) -> None:
         """With a short `expires` and `receipts_kept` nothing of them is left in staging."""
         self.service.kill()
@@ -152,10 +165,29 @@ class Torture:
             await asyncio.sleep(0.05)
 
 
+def fickle(dice: random.Random) -> Answer:
+    """A receiver that now and then fails, at once or after a while."""
+
+    async def answer(_: Any) -> web.Response:
+        if dice.random() < 0.1:
+            await asyncio.sleep(dice.random() * 3)
+        return web.Response(status=500 if dice.random() < 0.1 else 204)
+
+    return answer
+
+
 async def torture(folder: Path, kills: int, uploads: int, seed: int) -> None:
     """Kill a service `kills` times under so many `uploads` at once, and see that every promise was kept."""
+    async with endpoint(fickle(random.Random(seed))) as told:
+        await _torture(folder, kills, uploads, seed, told)
+
+
+async def _torture(folder: Path, kills: int, uploads: int, seed: int, told: Endpoint) -> None:
     print(f"seed {seed}")  # shown where the test fails
-    settings = configuration(pingpong=None, upload=upload(sync_every="1MiB", receipts_kept="1h", expires="1h"))
+    hook = {"url": told.url, "timeout": "2s"}
+    settings = configuration(
+        pingpong=None, upload=upload(sync_every="1MiB", receipts_kept="1h", expires="1h", on_stored=hook)
+    )
     service = Service(folder, settings)
     dice = random.Random(seed)
     try:
@@ -170,6 +202,7 @@ async def torture(folder: Path, kills: int, uploads: int, seed: int) -> None:
                         tasks.create_task(run.lasting(outsider, LARGE[number % len(LARGE)]))
                         tasks.create_task(run.renewed(outsider))
                 await run.reckon(outsider)
+                await run.reckon_events(told)
             await run.expire()
             watcher.check()
         assert service.stop() == 0
@@ -181,7 +214,7 @@ async def torture(folder: Path, kills: int, uploads: int, seed: int) -> None:
 
 
 async def test_kills_lose_nothing(tmp_path: Path) -> None:
-    """Five kills under eight uploads: nothing acknowledged is asked for again, nothing half-made is seen."""
+    """Five kills under eight uploads: nothing acknowledged is asked again, nothing half-made seen, each file told of."""
     await torture(tmp_path, kills=5, uploads=8, seed=random.randrange(10**6))
 
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.outsider import STAGING, Outsider, content, digest, eventually
-from tests.support.receivers import Notebook
+from tests.support.outsider import Outsider, content, digest
+from tests.support.receivers import Notebook, events_left, told_all
 from tests.support.service import Service, running_service
 
 
@@ -17,21 +17,6 @@ async def serving(folder: Path, **options: object) -> AsyncIterator[tuple[Servic
     with running_service(folder / "service", pingpong=None, upload=options) as service:
         async with Outsider(service) as outsider:
             yield service, outsider
-
-
-def events_left(service: Service) -> list[str]:
-    """What is left of events in staging."""
-    kinds = ("event", "events", "told", "failed")
-    return [path.name for path in (service.directory() / STAGING).iterdir() if path.suffix[1:] in kinds]
-
-
-async def told_all(service: Service) -> None:
-    """Wait until nothing is left of events."""
-
-    async def none_left() -> bool:
-        return not events_left(service)
-
-    await eventually(none_left, 60)
 
 
 async def test_a_command_is_told_of_a_stored_file(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.outsider import eventually
+from tests.support.outsider import STAGING, eventually
+from tests.support.service import Service
 
 
 @dataclass
@@ -41,7 +42,12 @@ class Notebook:
         return self.told
 
 
-Answer = Callable[[dict[str, Any]], web.StreamResponse]
+Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
+async def taken(_: dict[str, Any]) -> web.StreamResponse:
+    """It takes every event."""
+    return web.Response(status=204)
 
 
 @dataclass
@@ -49,9 +55,10 @@ class Endpoint:
     """An HTTP server that is told of events; `answer` says what comes back, and may be changed."""
 
     url: str = ""
-    answer: Answer = lambda _: web.Response(status=204)
+    answer: Answer = taken
     told: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)  # headers, body
+    statuses: list[int] = field(default_factory=list)  # that were answered
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.StreamResponse:
@@ -60,7 +67,13 @@ class Endpoint:
         self.requests.append((dict(request.headers), body))
         self.told.append(json.loads(body))
         self._news.set()
-        return self.answer(self.told[-1])
+        status = 500
+        try:
+            answer = await self.answer(self.told[-1])
+            status = answer.status
+        finally:
+            self.statuses.append(status)
+        return answer
 
     async def has(self, count: int, deadline: float = 30) -> None:
         """Wait until it was told so many times."""
@@ -87,6 +100,21 @@ async def endpoint(answer: Answer | None = None, port: int = 0) -> AsyncIterator
         yield found
     finally:
         await runner.cleanup()
+
+
+def events_left(service: Service) -> list[str]:
+    """What is left of events in staging."""
+    kinds = ("event", "events", "told", "failed")
+    return [path.name for path in (service.directory() / STAGING).iterdir() if path.suffix[1:] in kinds]
+
+
+async def told_all(service: Service) -> None:
+    """Wait until nothing is left of events."""
+
+    async def none_left() -> bool:
+        return not events_left(service)
+
+    await eventually(none_left, 90)
 
 
 def unused_port() -> int:
