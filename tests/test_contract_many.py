@@ -60,7 +60,7 @@ async def test_tokens_are_long_and_their_own(outsider: Outsider) -> None:
 async def test_promises_are_told_in_ready_and_kept(outsider: Outsider) -> None:
     """`size` and `sha256` are as in a POST; null is as if absent, and unknown keys are ignored."""
     opened = await many(outsider)
-    ready = await begin(opened, fresh_name(), size=4, sha256=digest(b"kept"), mtime=7)
+    ready = await begin(opened, fresh_name(), size=4, sha256=digest(b"kept"), colour=7)
     assert ready["size"] == 4
     await opened.send(binary(b"kept") + text(type="end", more={}))
     assert (await opened.message("stored"))["size"] == 4

@@ -214,7 +214,7 @@ async def _torture(folder: Path, kills: int, uploads: int, seed: int, told: Endp
 
 
 async def test_kills_lose_nothing(tmp_path: Path) -> None:
-    """Five kills under eight uploads: nothing acknowledged is asked again, nothing half-made seen, each file told of."""
+    """Five kills under eight uploads: nothing acknowledged is lost, nothing half-made seen, each file told of."""
     await torture(tmp_path, kills=5, uploads=8, seed=random.randrange(10**6))
 
 

@@ -42,6 +42,11 @@ class UploadHooks:
         """Whether somebody is told of stored uploads."""
         return self._options.on_stored is not None or self._told is not None
 
+    @property
+    def asks(self) -> bool:
+        """See `Hooks`."""
+        return self._allow is not None or self._question is not None
+
     async def ask(self, key: str, promise: Promise) -> None:
         """See `Hooks`."""
         if self._allow is not None:

@@ -13,7 +13,8 @@ from jackfield.handlers.upload.settings import OnCreate
 from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.handlers.upload.wire.words import HOOK_UNAVAILABLE, REFUSED
 
-_AT_ONCE: Final = 16  # questions that are asked at the same time; others wait, within the same limit
+_AT_ONCE: Final = 16  # questions that are asked at the same time; others wait for their turn
+_TURN: Final = 30.0  # seconds in which it must come
 
 
 class Asked(Protocol):
@@ -34,9 +35,17 @@ class Question:
 
     async def ask(self, key: str, promise: Promise) -> None:
         """See `Asked`."""
+        try:
+            async with asyncio.timeout(_TURN) as turn, self._free:
+                turn.reschedule(None)
+                await self._ask(key, promise)
+        except TimeoutError:
+            raise _unavailable("too many wait for it") from None
+
+    async def _ask(self, key: str, promise: Promise) -> None:
         event = requested_event(key, promise, self._source)
         try:
-            async with asyncio.timeout(self._options.timeout), self._free:
+            async with asyncio.timeout(self._options.timeout):
                 if self._options.url is not None:
                     await self._ask_url(self._options.url, key, event)
                 else:

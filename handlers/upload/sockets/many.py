@@ -173,9 +173,11 @@ class ManySocket:
             if file is not None:
                 file.release()
 
-    async def _create(self, slot: Slot, creation: Creation) -> OpenUpload | Kept:
+    async def _create(self, slot: Slot, creation: Creation, *, ask_later: bool = False) -> OpenUpload | Kept:
         caller = self._connection.request[CALLER]
-        slot.token, found = await self._uploads.create(creation.promise, caller, token=creation.token, lazily=True)
+        slot.token, found = await self._uploads.create(
+            creation.promise, caller, token=creation.token, lazily=True, ask_later=ask_later
+        )
         return found
 
     async def _find(self, token: str) -> OpenUpload | Kept:
@@ -210,7 +212,7 @@ class ManySocket:
 
     async def _store(self, slot: Slot, creation: Creation, file: CompleteFile) -> None:
         """The fast path for a small file that has arrived completely; the answers are the same as on the other path."""
-        upload = await self._create(slot, creation)
+        upload = await self._create(slot, creation, ask_later=True)
         if isinstance(upload, OpenUpload):
             if upload.creations == 1 and file.size <= upload.max_size:  # made just now: no other session holds it
                 await self._fill(slot, upload, file)

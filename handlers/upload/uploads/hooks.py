@@ -8,6 +8,10 @@ from jackfield.handlers.upload.wire.messages import Promise
 class Hooks(Protocol):
     """Whoever is asked before an upload exists, and told of each that is stored."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether there is anybody to ask."""
+
     async def ask(self, key: str, promise: Promise) -> None:
         """Return where the upload may exist. Raises Failure."""
 
@@ -17,6 +21,8 @@ class Hooks(Protocol):
 
 class NoHooks:
     """Nobody."""
+
+    asks = False
 
     async def ask(self, key: str, promise: Promise) -> None:
         """See `Hooks`."""

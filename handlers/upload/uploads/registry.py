@@ -90,7 +90,13 @@ class Uploads:
     # -- creating
 
     async def create(
-        self, promise: Promise, caller: Caller, *, token: str | None = None, lazily: bool = False
+        self,
+        promise: Promise,
+        caller: Caller,
+        *,
+        token: str | None = None,
+        lazily: bool = False,
+        ask_later: bool = False,
     ) -> tuple[str, OpenUpload | Kept]:
         """A new upload and its token, or, where the client has drawn the token and asked before, that upload again.
 
@@ -98,16 +104,22 @@ class Uploads:
         names, and `token_conflict` where name, size or digest are not those of before.
 
         Created `lazily` it may stay in memory until it is ended, left, idle or large: for a socket of many files.
+        With `ask_later` whoever may refuse it is asked beside, and it is stored only once it is allowed: for one that
+        has come whole, and that is ended at once.
         """
         try:
             if token is None:
                 drawn = secrets.token_urlsafe(_BYTES_OF_TOKEN)
-                return drawn, await self._create(key_of(drawn), promise, self._accounts.of(caller), lazily=lazily)
+                return drawn, await self._create(
+                    key_of(drawn), promise, self._accounts.of(caller), lazily=lazily, ask_later=ask_later
+                )
             async with self._one_at_a_time(key_of(token)) as key:
                 known = await self._known(key)
                 if known is not None:
                     return token, self._repeat(key, known, promise)
-                return token, await self._create(key, promise, self._accounts.of(caller), lazily=lazily)
+                return token, await self._create(
+                    key, promise, self._accounts.of(caller), lazily=lazily, ask_later=ask_later
+                )
         except Failure as failure:
             self._refuse(promise, failure)
             raise
@@ -146,7 +158,9 @@ class Uploads:
         self._metrics.results.labels("repeated").inc()
         return known
 
-    async def _create(self, key: str, promise: Promise, account: Account, *, lazily: bool) -> OpenUpload:
+    async def _create(
+        self, key: str, promise: Promise, account: Account, *, lazily: bool, ask_later: bool
+    ) -> OpenUpload:
         check_name(promise.name)
         options, size = self._options, promise.size or 0
         promise = self._let_in(key, promise, account.caller)
@@ -161,8 +175,12 @@ class Uploads:
         with account.creating(size):
             self._creating += 1
             try:
-                await self._hooks.ask(key, promise)
-                return await self._reserve_and_make(key, promise, account, lazily=lazily)
+                if not ask_later:
+                    await self._hooks.ask(key, promise)
+                upload = await self._reserve_and_make(key, promise, account, lazily=lazily)
+                if ask_later and self._hooks.asks:
+                    upload.permission = tasks.begin("upload.ask", self._hooks.ask(key, promise))
+                return upload
             finally:
                 self._creating -= 1
 
@@ -253,6 +271,11 @@ class Uploads:
         """See `Owner`."""
         log.info("upload.failed", upload=upload.id, failure=failure.kind.code, offset=upload.part.offset)
         self._metrics.results.labels(failure.kind.code).inc()
+
+    def refused(self, upload: OpenUpload, failure: Failure) -> None:
+        """See `Owner`."""
+        self._drop(upload)
+        self._refuse(upload.promise, failure)
 
     def finish_done(self, upload: OpenUpload) -> None:
         """See `Owner`. Of what has its receipt the store knows from now on."""

@@ -59,8 +59,11 @@ class Owner(Protocol):
     def finish_failed(self, upload: "OpenUpload", failure: Failure) -> None:
         """It could not be stored, and no socket waits for the answer."""
 
+    def refused(self, upload: "OpenUpload", failure: Failure) -> None:
+        """It may not exist, and is gone."""
+
     def finish_done(self, upload: "OpenUpload") -> None:
-        """It is stored (`receipt` is set), or open again."""
+        """It is stored (`receipt` is set), or open again, or gone."""
 
 
 class OpenUpload:
@@ -95,6 +98,7 @@ class OpenUpload:
         self.sha256: str | None = None  # of the first `offset` bytes; set by `hold`, None where it is not known yet
         self.finishing: asyncio.Task[Receipt] | None = None  # the newest; it may be done, and have failed
         self.last_byte = time.monotonic()
+        self.permission: asyncio.Task[None] | None = None  # set where it may be stored only once that is done
         self.account = account
         self.max_size = account.max_size  # bytes, where no size was promised
         self.used = part.offset > 0  # whether it ever had a byte
@@ -419,7 +423,22 @@ class OpenUpload:
         finally:
             self._owner.finish_done(self)
 
+    async def _allowed(self, permission: asyncio.Task[None]) -> None:
+        """Wait until it may be stored; one that may not is gone."""
+        try:
+            await permission
+        except Failure as refusal:
+            self.gone = refusal
+            try:
+                await self.part.remove()
+            except OSError as error:
+                log.warning("upload.not_removed", upload=self.id, problem=str(error))
+            self._owner.refused(self, refusal)
+            raise
+
     async def _publish(self, expected: Sequence[str]) -> Receipt:
+        if self.permission is not None:
+            await self._allowed(self.permission)
         try:
             return await self.part.publish(expected)
         except OSError as error:
