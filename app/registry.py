@@ -10,6 +10,7 @@ import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from jackfield.app.handler import Handler, HandlerOptions
 
@@ -21,12 +22,17 @@ class RegistryError(ValueError):
     """A `use:` that leads to no handler; the message says why."""
 
 
+_FOLDERS: Final[set[Path]] = set()
+"""Those of configurations. Where there are several in one process, each may have a module of the same name."""
+
+
 def make_importable(folder: Path) -> None:
     """Let modules beside config.yaml be imported.
 
     The folder comes last: a file there must not shadow the standard library, an installed package or
     our own by having the same name.
     """
+    _FOLDERS.add(folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -68,6 +74,21 @@ def _import(name: str) -> ModuleType:
         raise RegistryError(_failed(name, error)) from error
     except (Exception, SystemExit) as error:
         raise RegistryError(_failed(name, error)) from error
+
+
+def check_place(use: str, folder: Path) -> None:
+    """Python has one module of a name: raises RegistryError where that which was found is another configuration's.
+
+    `folder` is that of the configuration, which has one, too.
+    """
+    top = use.partition(":")[0].partition(".")[0]
+    if top not in sys.modules:
+        return  # an entry point
+    file = Path(sys.modules[top].__file__ or "")
+    place = file.parent.parent if file.name == "__init__.py" else file.parent
+    own = next((path for path in (folder / f"{top}.py", folder / top) if path.exists()), None)
+    if own is not None and place != folder and place in _FOLDERS:
+        raise RegistryError(f"another configuration has a module {top} too, {file}: rename {own}")
 
 
 def _failed(name: str, error: BaseException) -> str:

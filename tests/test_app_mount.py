@@ -202,6 +202,20 @@ async def test_one_directory_is_not_for_two(run: Run, tmp_path: Path) -> None:
         await run(again)
 
 
+def test_one_name_is_not_for_two_modules(tmp_path: Path) -> None:
+    """The folders of two configurations with a module of the same name: the second mount says so, and which."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "of_both.py").write_text("from tests.support.handlers import Echo\n", encoding="utf-8")
+        file = tmp_path / name / "config.yaml"
+        file.write_text("handlers: {echo: {use: of_both:Echo, path: /echo}}", encoding="utf-8")
+    app = web.Application()
+    mount(app, tmp_path / "one/config.yaml", "/one")
+    mount(app, tmp_path / "one/config.yaml", "/again")
+    with pytest.raises(ConfigError, match=r"rename .*two/of_both\.py"):
+        mount(app, tmp_path / "two/config.yaml", "/two")
+
+
 async def test_their_authentication_is_in_front(run: Run, tmp_path: Path) -> None:
     """Their middleware refuses whom it wants, and names the others: by `request["user"]` or by a whole `Caller`."""
 
@@ -227,6 +241,10 @@ async def test_their_authentication_is_in_front(run: Run, tmp_path: Path) -> Non
     for name, said in (("alice", "alice alice"), ("whole", "somebody somebody")):
         async with program.session.ws_connect(f"{program.url}/in/who", headers={"Cookie": f"session={name}"}) as found:
             assert await found.receive_str(timeout=10) == said
+    with pytest.raises(WSServerHandshakeError, match="403"):  # a page of another site, with the visitor's cookie
+        await program.session.ws_connect(
+            f"{program.url}/in/who", headers={"Cookie": "session=alice", "Origin": "https://evil.example"}
+        )
     with pytest.raises(WSServerHandshakeError, match="401"):  # who is no text is nobody, and ours wants somebody
         await program.session.ws_connect(f"{program.url}/in/who", headers={"Cookie": "session=object"})
 
@@ -304,11 +322,25 @@ async def test_their_shutdown_drains_ours(run: Run, tmp_path: Path) -> None:
 
 
 async def test_the_test_client_of_aiohttp(aiohttp_client: Any, tmp_path: Path) -> None:
-    """pytest-aiohttp's client runs it as well, and twice in one process."""
-    for _ in range(2):
+    """pytest-aiohttp's client runs it as well, and twice in one process: it cancels requests whose link is lost, and
+    what was sent before that is kept all the same."""
+    url = ""
+    for number in range(2):
         app = theirs()
         mount(app, config(tmp_path, upload=UPLOAD), "/files")
         client: TestClient[web.Request, web.Application] = await aiohttp_client(app)
+        if not url:
+            async with client.post("/files/upload", json={"name": "x", "size": 6}) as answer:
+                url = (await answer.json())["url"]
+        socket = await client.ws_connect(url)
+        assert (await socket.receive_json(timeout=10))["offset"] == 3 * number
+        await socket.send_bytes(b"abc")
+        while (await socket.receive_json(timeout=10))["offset"] < 3 * number + 3:
+            pass
+        connection = socket._response.connection
+        assert connection is not None
+        connection.transport.abort()  # type: ignore[union-attr]
+        await socket.close()
         async with client.ws_connect("/files/echo") as socket:
             await socket.send_str("hello")
             assert await socket.receive_str(timeout=10) == "hello"

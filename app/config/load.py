@@ -171,10 +171,12 @@ class _Builder:
         if not isinstance(use, str):
             return None
         try:
-            return registry.resolve(use)
+            factory = registry.resolve(use)
+            registry.check_place(use, self.context["folder"])
         except registry.RegistryError as error:
             self._wrong((*at, "use"), str(error))
             return None
+        return factory
 
     def _check_paths(self, sections: Mapping[Any, Mapping[Any, Any]]) -> None:
         """A handler has all that is below its path, so no other may stand there."""
