@@ -5,8 +5,9 @@ life cycle hangs on theirs as a context of `cleanup_ctx`: what they opened befor
 handlers close also where their application could not start, which aiohttp does not do for sub-applications.
 """
 
+import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from jackfield.app.service import HANDLERS, PROBES, compose, drain, life, locate
 __all__ = ["ConfigError", "mount"]
 
 _PREFIX: Final = r"(/[A-Za-z0-9._~-]+)*"
+_SMALL: Final = 1024 * 1024  # bytes; aiohttp's own default
 _PREFIXES: Final = web.AppKey("jackfield_prefixes", set[str])
 
 
@@ -43,7 +45,7 @@ def mount(
     server = settings.server.model_copy(update={"host": "", "base_path": "", "tls": None})
     ours = compose(settings.model_copy(update={"server": server}), MountedGate)
     ours[ANCHOR] = _resource(ours)
-    ours.middlewares.insert(0, _outlast)
+    ours.middlewares[:0] = [_outlast, _bounded]
 
     async def lives(_theirs: web.Application) -> AsyncIterator[None]:
         locate(ours, settings.server.base_path + prefix_of(ours), settings)
@@ -90,6 +92,15 @@ async def _outlast(request: web.Request, handler: RequestHandler) -> web.StreamR
     if isinstance(response, Upgraded):
         await response.ended
     return response
+
+
+@web.middleware
+def _bounded(request: web.Request, handler: RequestHandler) -> Awaitable[web.StreamResponse]:
+    """A small body is read into memory, so it stays small whatever their application allows for its own."""
+    if request.can_read_body and not 0 < request.client_max_size <= _SMALL:
+        with contextlib.suppress(RuntimeError):  # they have read it
+            request = request.clone(client_max_size=_SMALL)
+    return handler(request)
 
 
 @web.middleware

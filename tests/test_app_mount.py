@@ -1,6 +1,7 @@
 """The service inside somebody's own application: below a prefix, behind their middlewares, with their shutdown."""
 
 import asyncio
+import io
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -200,6 +201,31 @@ async def test_one_directory_is_not_for_two(run: Run, tmp_path: Path) -> None:
     mount(again, config(tmp_path, upload=UPLOAD))
     with pytest.raises(CannotStart):  # the first one still has it
         await run(again)
+
+
+@pytest.mark.parametrize("theirs", [0, 10**9])
+async def test_small_bodies_stay_small(run: Run, tmp_path: Path, theirs: int) -> None:
+    """Where their application takes bodies of any length into memory, ours does not; a file may be as long as ever."""
+
+    @web.middleware
+    async def reads(request: web.Request, handler: Any) -> web.StreamResponse:
+        if "read" in request.query:
+            await request.read()
+        return await handler(request)
+
+    app = web.Application(client_max_size=theirs, middlewares=[reads])
+    mount(app, config(tmp_path, upload=UPLOAD), "/in")
+    program = await run(app)
+    long = b'{"name": "' + b"x" * 2_000_000 + b'"}'
+    for query, status in (("", 413), ("?read", 400)):  # what they have read is theirs
+        headers = {"Content-Type": "application/json"}
+        async with program.session.post(
+            f"{program.url}/in/upload{query}", data=io.BytesIO(long), headers=headers
+        ) as answer:
+            assert answer.status == status
+    async with program.session.put(f"{program.url}/in/upload/long", data=io.BytesIO(long)) as answer:
+        assert answer.status == 201
+    assert (tmp_path / "in/long").read_bytes() == long
 
 
 def test_one_name_is_not_for_two_modules(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import deque
-from typing import Literal, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 from jackfield.app.errors import SLOW_READER, Close, Disconnected, Failure
 
 Full = Literal["wait", "drop_oldest", "drop_newest", "disconnect"]
 """The policy for a message that does not fit."""
+
+
+_BURST: Final = 8  # messages that are sent in a row before others have their turn
 
 
 class Recipient(Protocol):
@@ -135,8 +138,12 @@ class Outbox:
     async def _send_all(self) -> None:
         try:
             while not self._closed:
+                sent = 0
                 while self._waiting:
                     await self._send(*self._waiting.popleft())
+                    sent += 1
+                    if sent % _BURST == 0:  # to a client that takes them all sending never waits
+                        await asyncio.sleep(0)
                 self._queued.clear()
                 await self._queued.wait()
         except (Close, Disconnected):
