@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.outsider import Outsider
+from tests.support.manyfiles import answers, file, many
+from tests.support.outsider import Outsider, digest
 from tests.support.service import Service, jackfield, running_service
 
 
@@ -57,6 +58,59 @@ async def test_what_is_open_is_listed_and_cancelled(outsider: Outsider, service:
     assert "other.bin" in listed(service, tmp_path)
     status, _, told = uploads(service, tmp_path, "--cancel", found["id"])
     assert (status, "No such upload is open" in told) == (1, True)
+
+
+async def test_without_a_service_the_directory_tells(tmp_path: Path) -> None:
+    """Of its files: what is open, and what is stored, alone and in a group; only then may it be cancelled there."""
+    with running_service(tmp_path) as service:
+        async with Outsider(service) as outsider:
+            url = await outsider.create("open.bin", size=10)
+            opened = await outsider.open(url)
+            await opened.binary(b"12345")
+            await opened.durable(5)
+            receipt = await (await outsider.open(await outsider.create("sto\u200dred.bin"))).finish(b"")
+            await pour(outsider, 5)
+            (found,) = listing(service.folder)
+            assert (found["name"], found["offset"], found["size"], found["sending"]) == ("open.bin", 5, 10, None)
+            assert (found["remote"], found["user"]) == ("127.0.0.1", None)
+            assert 0 <= found["idle"] <= found["age"]
+            assert url.rpartition("/")[2] not in json.dumps(found)
+            refused = jackfield("uploads", "--cancel", found["id"], folder=service.folder)
+            assert (refused.returncode, "is in use by another service" in refused.stderr) == (1, True)
+        service.stop()
+        stored = {each["name"]: each["sha256"] for each in listing(service.folder, "--receipts")}
+        assert stored == {receipt["name"]: receipt["sha256"], **{f"{number}": digest(b"x") for number in range(5)}}
+        shown = jackfield("uploads", "--directory", service.directory(), "--receipts", folder=tmp_path.parent)
+        assert "sto\\u200dred.bin" in shown.stdout
+        cancelled = jackfield("uploads", "--cancel", found["id"], folder=service.folder)
+        assert (cancelled.returncode, listing(service.folder)) == (0, [])
+        again = jackfield("uploads", "--cancel", found["id"], folder=service.folder)
+        assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+        service.start()
+        async with Outsider(service) as outsider:
+            assert (await outsider.get(url)).status == 404
+
+
+def listing(folder: Path, *words: str) -> list[dict[str, Any]]:
+    """What the command says of the configuration in a folder."""
+    done = jackfield("uploads", "--json", *words, folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+async def pour(outsider: Outsider, count: int) -> None:
+    """So many files of one byte on one socket, stored."""
+    opened = await many(outsider)
+    await opened.send(b"".join(file(f"{number}", b"x") for number in range(count)))
+    assert [each["type"] for each in await answers(opened, count)] == ["stored"] * count
+
+
+async def test_a_place_without_uploads_is_told(tmp_path: Path) -> None:
+    """In one line, with a status that says so."""
+    for words in (["--directory", "nowhere"], ["--directory", ".", "--cancel", "0" * 12], ["--config", "none.yaml"]):
+        done = jackfield("uploads", *words, folder=tmp_path)
+        assert done.returncode in (1, 2)
+        assert done.stderr.count("\n") == 1
 
 
 async def test_nobody_else_may_ask(outsider: Outsider, service: Service, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "http": {"uploads", "store", "wire", "tasks", "settings"},
     "handler": {"hooks", "sockets", "http", "uploads", "store", "wire", "tasks", "settings"},
     "client": {"wire"},
-    "command": {"client", "wire"},
+    "command": {"client", "settings", "store", "wire"},
 }
 """What each part of `handlers/upload/` may import of the others; nothing points up."""
 

@@ -330,12 +330,13 @@ class Uploads:
         self._metrics.results.labels("cancelled").inc()
 
     def overview(self) -> list[dict[str, Any]]:
-        """What is open: sizes and offsets in bytes, `idle` and `expires_in` in seconds."""
-        now = time.monotonic()
+        """What is open: sizes and offsets in bytes, `age`, `idle` and `expires_in` in seconds."""
+        now, here = time.monotonic(), time.time()
         return [
             {
-                "id": upload.id, "name": upload.promise.name, "size": upload.promise.expected, "offset": upload.offset,
+                "id": upload.id, "name": upload.promise.place, "size": upload.promise.expected, "offset": upload.offset,
                 "user": upload.account.caller.user, "remote": upload.account.caller.remote or None,
+                "age": None if (origin := upload.promise.origin) is None else round(max(here - origin.created, 0), 3),
                 "sending": upload.session is not None, "idle": round(now - upload.last_byte, 3),
                 "expires_in": round(self.expires_in(upload), 3),
             }
