@@ -2,15 +2,15 @@
 
 from typing import Any, Final
 
-import structlog
 from aiohttp import web
 from prometheus_client import Counter
 
 from jackfield.app.callers import Caller
 from jackfield.app.limits import Count
+from jackfield.app.logger import get_logger
 from jackfield.app.proxies import TrustedProxies
 
-log = structlog.get_logger()
+log = get_logger()
 
 LEAST: Final = 1000
 """Connections without a socket that one address may have in any case: browsers behind one address, and whoever is
