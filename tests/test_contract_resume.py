@@ -17,6 +17,7 @@ DATA = content(2 * MIB + 3)
 
 
 async def _fin(opened: UploadSocket) -> None:
+    await opened.delivered()
     opened.half_close()
 
 
@@ -32,6 +33,7 @@ async def _half_header(opened: UploadSocket) -> None:
 
 async def _close_4000(opened: UploadSocket) -> None:
     await opened.close(4000)
+    await opened.delivered()
 
 
 @pytest.mark.parametrize("leave", [_fin, _reset, _half_header, _close_4000])

@@ -117,7 +117,7 @@ async def test_a_form_without_a_boundary(outsider: Outsider) -> None:
 
 async def test_a_form_that_ends_early_or_stalls(outsider: Outsider) -> None:
     """What was whole stays, the file that was not leaves nothing; who stalls gets 408 `idle`."""
-    whole, cut = fresh_name(), fresh_name()
+    before, whole, cut = outsider.parts("/idle"), fresh_name(), fresh_name()
     body = form(file(whole, b"whole"), file(cut, content(100_000)))
     opened = await outsider.tcp()
     await opened.send(head("POST", "/idle", len(body), content_type=FORM) + body[:-1000])
@@ -130,7 +130,7 @@ async def test_a_form_that_ends_early_or_stalls(outsider: Outsider) -> None:
     opened.drop()
 
     async def clean() -> bool:
-        return not [*(outsider.directory("/idle") / ".incoming").glob("*.part")]
+        return outsider.parts("/idle") <= before
 
     await eventually(clean)
     assert cut not in outsider.published("/idle")

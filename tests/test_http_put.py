@@ -139,18 +139,19 @@ async def test_who_waits_is_told_to_go_on(outsider: Outsider) -> None:
 
 async def test_more_than_is_allowed_in_chunks(outsider: Outsider) -> None:
     """A body without a length that passes `max_size` is 413, and nothing of it is kept."""
+    before = outsider.parts("/small")
     opened = await outsider.tcp()
     await opened.send(head("PUT", "/small/chunked.bin", None) + chunk(content(MIB)) + chunk(b"x") + chunk(b""))
     assert (await answer(opened)).word == "too_large"
     assert "chunked.bin" not in outsider.published("/small")
-    await _nothing_staged(outsider, "/small")
+    await _nothing_staged(outsider, "/small", before)
 
 
-async def _nothing_staged(outsider: Outsider, at: str) -> None:
-    """Receipts aside."""
+async def _nothing_staged(outsider: Outsider, at: str, before: set[str]) -> None:
+    """Nothing but what other tests had left."""
 
     async def clean() -> bool:
-        return not [*(outsider.directory(at) / ".incoming").glob("*.part")]
+        return outsider.parts(at) <= before
 
     await eventually(clean)
 
@@ -205,6 +206,7 @@ async def test_a_body_that_is_refused_in_its_middle_is_read_on(outsider: Outside
 @pytest.mark.parametrize("size", [3 * MIB, None], ids=["length", "chunks"])
 async def test_a_request_that_ends_early_leaves_nothing(outsider: Outsider, how: str, size: int | None) -> None:
     """Whatever has come, and however the link ends; who has told the length and still listens hears 400."""
+    before = outsider.parts("/upload")
     name, data = fresh_name(), content(2 * MIB)
     opened = await outsider.tcp()
     await opened.send(head("PUT", f"/upload/{name}", size) + (data if size else chunk(data)))
@@ -212,26 +214,28 @@ async def test_a_request_that_ends_early_leaves_nothing(outsider: Outsider, how:
     getattr(opened, how)()
     if how == "half_close" and size:
         assert (await answer(opened)).word == "incomplete"
-    await _nothing_staged(outsider, "/upload")
+    await _nothing_staged(outsider, "/upload", before)
     assert name not in outsider.published()
 
 
 async def test_a_body_that_is_no_chunks(outsider: Outsider) -> None:
     """400, and nothing is left."""
+    before = outsider.parts("/upload")
     opened = await outsider.tcp()
     await opened.send(head("PUT", f"/upload/{fresh_name()}", None) + chunk(b"data") + b"no chunk\r\n")
     assert (await answer(opened)).status == 400
-    await _nothing_staged(outsider, "/upload")
+    await _nothing_staged(outsider, "/upload", before)
 
 
 async def test_a_body_that_stalls(outsider: Outsider) -> None:
     """After `idle_timeout` without a byte: 408 `idle`, and nothing is left."""
+    before = outsider.parts("/idle")
     for framing in (100, None):
         opened = await outsider.tcp()
         await opened.send(head("PUT", f"/idle/{fresh_name()}", framing) + (b"half" if framing else chunk(b"half")))
         found = await answer(opened)
         assert (found.status, found.word) == (408, "idle")
-        await _nothing_staged(outsider, "/idle")
+        await _nothing_staged(outsider, "/idle", before)
 
 
 async def test_the_index_and_other_uploads_are_served_beside_it(outsider: Outsider) -> None:

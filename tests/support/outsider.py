@@ -275,6 +275,10 @@ class Outsider:
             if path.is_file() and path.relative_to(folder).parts[0] != STAGING
         )
 
+    def parts(self, at: str = "/upload") -> set[str]:
+        """The files of uploads that are open there, whoever has left them."""
+        return {path.name for path in (self.directory(at) / STAGING).glob("*.part")}
+
     def staged(self, at: str = "/upload") -> int:
         """Bytes in staging, without those that are of no upload: the service's clock, and who has stored how much."""
         files = (path for path in (self.directory(at) / STAGING).rglob("*") if path.name not in ("lock", "used"))
