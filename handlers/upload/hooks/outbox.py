@@ -20,7 +20,7 @@ from jackfield.handlers.upload.store.records import Stored
 
 _FIRST_PAUSE: Final = 1.0  # seconds, after an attempt that failed; each is twice as long as the one before
 _LONGEST: Final = 300.0  # seconds between two attempts for one event
-_LONGEST_DOWN: Final = 60.0  # seconds between two attempts while the receiver takes nothing
+_LONGEST_DOWN: Final = 5.0  # seconds between two attempts while the receiver takes nothing
 LOOK: Final = 2.0  # seconds between two looks whether an operator wants some to be told again
 
 log = get_logger()
@@ -51,8 +51,8 @@ class Outbox:
     """Tells of the events of one store, `parallel` of them at once.
 
     An event that failed waits for longer and longer. Where nothing but failures has come for as many times as may be
-    told at once, the receiver is taken to be down: then one event at a time is tried, and likewise rarer and rarer, so
-    that 100,000 that wait cost no more than one. The first that is taken lets all others go.
+    told at once, the receiver is taken to be down: then one event at a time is tried, every few seconds, so that 100,000
+    that wait cost no more than one. The first that is taken lets all others go.
     """
 
     def __init__(self, store: EventStore, receivers: Sequence[Receiver], limits: Limits, metrics: EventMetrics) -> None:

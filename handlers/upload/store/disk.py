@@ -180,8 +180,11 @@ class Disk:
 
     def add_name(self, path: Path, name: Path) -> None:
         """A second name of a file, in the place of what had it before."""
-        self.unlink(name)
-        self.call(os.link, path, name, follow_symlinks=False)
+        try:
+            self.call(os.link, path, name, follow_symlinks=False)
+        except FileExistsError:
+            self.unlink(name)
+            self.call(os.link, path, name, follow_symlinks=False)
 
     def touch(self, path: Path) -> None:
         """It was modified now."""
