@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.support import scenes, strace
 from tests.support.deaths import play, start
+from tests.support.documents import code_words, section, tables
 from tests.support.outsider import STAGING, Outsider, digest, eventually
 from tests.support.receivers import Endpoint, endpoint, events_left, told_all
 from tests.support.scenes import Scene
@@ -36,6 +37,10 @@ class Telling(Scene):
 
 class StoringLarge(Telling, scenes.StoringLarge):
     """One large file."""
+
+
+class Storing(Telling, scenes.Storing):
+    """One file of some size."""
 
 
 class RenamingInGroup(Telling, scenes.RenamingInGroup):
@@ -115,6 +120,18 @@ async def die(service: Service, told: Endpoint, folder: Path, kind: type[Scene],
 async def test_death_around_an_event_loses_none(service: Service, told: Endpoint, tmp_path: Path) -> None:
     """Killed where the event gets its name, where the receipt does, and where it is forgotten."""
     await die(service, told, tmp_path, StoringLarge, (".event", "rename .incoming/KEY.receipt"))
+
+
+async def test_the_steps_stand_in_the_order_that_the_page_tells(
+    service: Service, told: Endpoint, tmp_path: Path
+) -> None:
+    """docs/durability.md lists the very calls that are made where somebody is told, in their order."""
+    steps = tables(section("docs/durability.md", "Somebody is told of a stored file"))[0]
+    await start(service)
+    async with Outsider(service) as outsider:
+        made = await play(Storing(outsider, 0), tmp_path / "log")
+    assert [str(step) for step in made] == [code_words(row[0])[0] for row in steps]
+    await check(service, told)
 
 
 @pytest.mark.torture

@@ -51,8 +51,8 @@ class Outbox:
     """Tells of the events of one store, `parallel` of them at once.
 
     An event that failed waits for longer and longer. Where nothing but failures has come for as many times as may be
-    told at once, the receiver is taken to be down: then one event at a time is tried, every few seconds, so that 100,000
-    that wait cost no more than one. The first that is taken lets all others go.
+    told at once, the receiver is taken to be down: then one event at a time is tried, every few seconds, so that
+    100,000 that wait cost no more than one. The first that is taken lets all others go.
     """
 
     def __init__(self, store: EventStore, receivers: Sequence[Receiver], limits: Limits, metrics: EventMetrics) -> None:
