@@ -41,8 +41,8 @@ class Attributes:
         self._mode = mode
         self._folders: dict[str, _Folder] = {}  # by the path
 
-    def set(self, fd: int, promise: Promise) -> None:
-        """Raises OSError."""
+    def set(self, fd: int, promise: Promise) -> os.stat_result:
+        """Set them; what the file was before is returned. Raises OSError."""
         path = promise.place.rpartition("/")[0]
         if path not in self._folders:
             self._folders[path] = _of_folder(self._disk, self._staging, path)
@@ -56,6 +56,7 @@ class Attributes:
             self._disk.set_mode(fd, self._mode)
         if promise.mtime is not None:
             self._disk.set_mtime(fd, promise.mtime)
+        return found
 
     def _set_group(self, fd: int, group: int, promise: Promise) -> None:
         try:

@@ -137,10 +137,9 @@ class Group:
         except FileExistsError:  # left by an upload that could not be removed
             self._staging.remove(small.key)
             file.fd = self._disk.create(path, small.data)
-        self._attributes.set(file.fd, small.promise)
+        file.part = self._attributes.set(file.fd, small.promise)
         if self._alone:
             self._disk.fsync(file.fd)
-        file.part = self._disk.fstat(file.fd)
 
     def _write_journal(self) -> None:
         self._journaled = self._members()
