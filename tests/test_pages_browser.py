@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -92,8 +93,10 @@ class TestPingPong:
 
 class TestUpload:
     def test_chosen_file_is_stored(self, browser: Browser, service: Service, tmp_path: Path) -> None:
-        """A chosen file of 5 MiB is stored byte for byte, and the receipt has its SHA-256, ready to copy."""
+        """A chosen file of 5 MiB is stored byte for byte and keeps its time of modification, and the receipt has its
+        SHA-256, ready to copy."""
         film = make(tmp_path, "browser film.mp4", 5 * MEBIBYTE)
+        os.utime(film, (1_000_000_000, 1_000_000_000))
         with page_of(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
             open_upload(page, f"{service.url}/upload")
             with page.expect_file_chooser() as chooser:
@@ -106,6 +109,7 @@ class TestUpload:
             expect(row(page, film.name).get_by_role("button", name="Copied")).to_be_visible()
             assert page.evaluate("navigator.clipboard.readText()") == digest
         assert (service.directory() / film.name).read_bytes() == film.read_bytes()
+        assert (service.directory() / film.name).stat().st_mtime == 1_000_000_000
 
     def test_dropped_files_and_folders_are_stored(self, browser: Browser, service: Service, tmp_path: Path) -> None:
         """Dropped files are stored, a dropped folder with its tree, without the hidden files in it."""

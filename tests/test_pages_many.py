@@ -1,6 +1,7 @@
 """The upload page with many small files, which share one socket, in a real Chromium against the real service."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,9 +129,10 @@ def test_bytes_that_wait_in_the_browser_are_watched(browser: Browser, service: S
 
 def test_chosen_folder_keeps_its_names(browser: Browser, service: Service, tmp_path: Path) -> None:
     """Names begin with the folder's own; hidden files are left out, and that is said; all digests can be saved,
-    and the list has a receipt for each file."""
+    the list has a receipt for each file, and each keeps its time of modification."""
     tree = tmp_path / "many chosen"
     files = make_tree(tree, 20)
+    os.utime(files[7], (1_000_000_000, 1_000_000_000))
     for hidden in (".DS_Store", "part 0/.git/config", "part 0/.git/HEAD"):
         make(tree, hidden, 10)
     with page_of(browser) as page:
@@ -149,6 +151,7 @@ def test_chosen_folder_keeps_its_names(browser: Browser, service: Service, tmp_p
         expect(receipt.value.get_by_role("heading", level=1)).to_have_text("A stored file")
     names = contents(files, tmp_path)
     assert stored(service.directory(), tree.name) == names
+    assert (service.directory() / files[7].relative_to(tmp_path)).stat().st_mtime == 1_000_000_000
     assert sorted(digests) == sorted(f"{sha256}  {name}" for name, sha256 in names.items())
     assert download.value.suggested_filename == "many chosen.sha256"
 

@@ -8,6 +8,7 @@ import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
 import { Failure } from "./failure.js";
+import { moment } from "./service.js";
 
 const AT_ONCE = 256; // files that wait for their answers; the service reads on up to 512
 const IN_FLIGHT = 8 * 1024 * 1024; // bytes of them
@@ -107,7 +108,8 @@ export class Many {
     this.#sent.push(file);
     this.#inFlight += file.bytes.length;
     file.begin();
-    this.#say(JSON.stringify({ type: "create", name: file.name, size: file.bytes.length, token: file.token }));
+    const promises = { name: file.name, size: file.bytes.length, token: file.token };
+    this.#say(JSON.stringify({ type: "create", ...promises, mtime: moment(file.file.lastModified) }));
     if (file.bytes.length) this.#say(file.bytes);
     this.#say(JSON.stringify({ type: "end", sha256: file.sha256 }));
   }

@@ -41,11 +41,15 @@ async function once(url, { signal, ...options }, read) {
 const json = (response) => response.json();
 
 /** Creates an upload, or finds the one that has this token. @returns what `ask` does, and its `url` where it is open */
-export function create(path, { name, size, token }, signal) {
-  const body = JSON.stringify({ name, size, token });
+export function create(path, { name, size, token, modified }, signal) {
+  const body = JSON.stringify({ name, size, token, mtime: moment(modified) });
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
   return request(path, { method: "POST", headers, body, signal }, json);
 }
+
+/** The time of modification that a file keeps, of milliseconds since 1970; undefined where none can be said. */
+export const moment = (modified) =>
+  modified > 0 && modified < 253402300800000 ? new Date(modified).toISOString() : undefined;
 
 /** Asks how far an upload is. @returns {Promise<{state: "open" | "stored", name: string, offset: number}>} */
 export function ask(url, signal) {
