@@ -1,8 +1,10 @@
 """A reverse proxy that lets no WebSocket through: it collects each request, and passes it on without `Upgrade`."""
 
+import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 from aiohttp import web
@@ -10,7 +12,7 @@ from yarl import URL
 
 from tests.support.loopback import serving
 
-_HOP_BY_HOP = {"connection", "upgrade", "keep-alive", "transfer-encoding", "content-length", "host", "expect"}
+_HOP_BY_HOP = {"connection", "upgrade", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
 
 class Stripping:
@@ -66,3 +68,25 @@ class Stripping:
         ):
             self.url = f"http://127.0.0.1:{port}"
             yield self
+
+
+@contextmanager
+def stripping(target: str) -> Iterator[Stripping]:
+    """The same beside a test that has no event loop."""
+    loop, proxy = asyncio.new_event_loop(), Stripping(target)
+    ready, over = threading.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with proxy.running():
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()

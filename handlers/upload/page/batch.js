@@ -5,10 +5,12 @@
 
 import { number } from "../app/format.js";
 import { Many } from "./many.js";
+import { ManyRequests } from "./requests.js";
 import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
 import { SmallFile } from "./small-file.js";
 import { Supply } from "./supply.js";
+import { plain, socketFailed } from "./upgrades.js";
 import { Failure } from "./failure.js";
 
 export class Batch {
@@ -109,10 +111,11 @@ export class Batch {
   async #attempt() {
     this.#become("connecting");
     try {
-      this.#many = new Many(this.#path, this.#supply);
+      this.#many = new (plain() ? ManyRequests : Many)(this.#path, this.#supply);
       await this.#many.run();
       this.#rest();
     } catch (error) {
+      if (this.#many?.opened === false) await socketFailed(this.#path);
       await this.#handle(Failure.from(error));
     } finally {
       this.#many = null;

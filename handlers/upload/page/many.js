@@ -7,6 +7,7 @@ import { subprotocols } from "../app/credentials.js";
 import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
+import { socketOpened } from "./upgrades.js";
 import { Failure } from "./failure.js";
 import { moment } from "./service.js";
 
@@ -17,6 +18,8 @@ const FOR_ALL = ["no_space", "not_permitted", "quota_exceeded", "too_many_files"
 const OF_THE_SOCKET = ["bad_message", "idle", "internal_error"]; // an error that tells why a Close frame follows
 
 export class Many {
+  opened = false;
+
   #supply;
   #socket;
   #silence;
@@ -25,7 +28,6 @@ export class Many {
   #failure = null; // one file's that is not its own: nothing more is sent, what was sent is answered first
   #error = null; // the message before the Close frame
   #opened = deferred();
-  #wasOpen = false;
   #over = deferred();
   #news = deferred();
   #closed = false;
@@ -35,7 +37,8 @@ export class Many {
     this.#supply = supply;
     this.#socket = new WebSocket(socketUrl(path), subprotocols("upload.v1"));
     this.#socket.onopen = () => {
-      this.#wasOpen = true;
+      this.opened = true;
+      socketOpened();
       this.#opened.resolve();
     };
     this.#socket.onmessage = ({ data }) => this.#guard(() => this.#heard(JSON.parse(data)));
@@ -176,7 +179,7 @@ export class Many {
 
   #farewell(event) {
     // A page is not told why an upgrade was refused.
-    return this.#wasOpen ? Failure.fromClose(event, this.#error) : new Failure("unreachable", "", { transient: true });
+    return this.opened ? Failure.fromClose(event, this.#error) : new Failure("unreachable", "", { transient: true });
   }
 
   #guard(work) {

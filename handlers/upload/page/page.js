@@ -13,6 +13,7 @@ import { ask } from "./service.js";
 import { SMALL } from "./small-file.js";
 import { tokens } from "./token.js";
 import { Upload } from "./upload.js";
+import { onplain } from "./upgrades.js";
 
 const AT_ONCE = 3;
 const DRAWING = 50; // milliseconds between two drawings; a timer, so that a hidden tab's title goes on too
@@ -30,6 +31,10 @@ let chosenFor = null; // the upload whose button opened the file dialog
 const working = () => [...rows.keys()].filter((work) => !work.resting);
 const unfinished = () =>
   [...rows.keys()].filter((work) => work instanceof Upload && !["stored", "cancelled"].includes(work.state));
+
+onplain(() => {
+  find("plain").hidden = false;
+});
 
 function add(upload) {
   const resume = (ready) => {

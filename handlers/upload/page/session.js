@@ -6,12 +6,14 @@
 import { deferred } from "../app/deferred.js";
 import { socketUrl } from "../app/socket.js";
 import { CONNECTING, Silence, SILENCE, STORING } from "./silence.js";
+import { socketOpened } from "./upgrades.js";
 import { Failure } from "./failure.js";
 
 const PIECE = 4 * 1024 * 1024; // bytes of a message; the browser reads it from the file when it sends it
 const AHEAD = 256 * 1024 * 1024; // bytes sent and not yet hashed: `end` should not have to wait for long
 
 export class Session {
+  opened = false;
   #file;
   #digest;
   #judge;
@@ -41,6 +43,10 @@ export class Session {
     this.#judge = judge;
     this.#report = report;
     this.#socket = new WebSocket(socketUrl(url), "upload.v1");
+    this.#socket.onopen = () => {
+      this.opened = true;
+      socketOpened();
+    };
     this.#socket.onmessage = ({ data }) => this.#guard(this.#heard(data));
     this.#socket.onclose = (event) => this.#outcome.reject(Failure.fromClose(event, this.#error));
     digest.onprogress = () => this.#guard(this.#pump());

@@ -8,8 +8,10 @@ import { shown } from "../app/names.js";
 import { Digest } from "./digest.js";
 import { Pauses } from "./pauses.js";
 import * as service from "./service.js";
+import { Requests } from "./requests.js";
 import { Session } from "./session.js";
 import { freshToken } from "./token.js";
+import { plain, socketFailed } from "./upgrades.js";
 import { Failure } from "./failure.js";
 
 /**
@@ -213,9 +215,13 @@ export class Upload {
     if (this.#stop.signal.aborted) throw Failure.aborted();
     const { url, file } = this;
     const judge = (same) => this.#judge(same);
-    this.#session = new Session(url, file, this.#digest, judge, (progress) => this.#progress(progress));
+    const Way = plain() ? Requests : Session;
+    const session = (this.#session = new Way(url, file, this.#digest, judge, (progress) => this.#progress(progress)));
     try {
-      return await this.#session.receipt();
+      return await session.receipt();
+    } catch (failure) {
+      if (session.opened === false && failure.code === "lost") await socketFailed(this.#path);
+      throw failure;
     } finally {
       this.#session = null;
     }
