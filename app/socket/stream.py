@@ -174,10 +174,11 @@ class Stream(Receiver, asyncio.BufferedProtocol):
         """Until so many bytes are there, or something that is not bytes."""
         self._wake_at = enough
         self._slabs.wanted = True
+        arrival = self.arrival()  # before reading goes on: what was kept may be parsed then, and end this wait
         if self._starved:
             self._resume()
         try:
-            await self.arrival()
+            await arrival
         finally:
             self._slabs.wanted = False
             self._slabs.asked = self._loop.time()
