@@ -9,7 +9,7 @@ from jackfield.app.socket.connection import Connection
 from jackfield.app.socket.outbox import Full, Outbox, size_of
 
 _AT_ONCE: Final = 64
-"""Members that are sent to in one turn of the loop: a millisecond, and a ping of somebody else waits no longer."""
+"""Members that are woken in one turn of the loop: others are served between."""
 
 
 class Member(Outbox):

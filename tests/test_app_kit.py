@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jackfield.app.cli import main
-from tests.support.service import COMMAND, PATIENCE, jackfield, running_service
+from tests.support.service import COMMAND, PATIENCE, running_service
 
 HANDLER = """
 from jackfield import Connection, Handler
@@ -34,10 +34,10 @@ handlers:
 """
 
 
-def test_a_new_handler_works_at_once(tmp_path: Path) -> None:
+def test_a_new_handler_works_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three files that are written: the test passes, and the service serves the handler."""
-    answer = jackfield("new", "chat_room", folder=tmp_path)
-    assert (answer.returncode, answer.stderr) == (0, "")
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "chat_room"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"chat_room.py", "test_chat_room.py", "config.yaml"}
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_chat_room.py"],

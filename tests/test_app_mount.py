@@ -4,7 +4,7 @@ import asyncio
 import io
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -275,6 +275,17 @@ async def test_their_authentication_is_in_front(run: Run, tmp_path: Path) -> Non
         await program.session.ws_connect(f"{program.url}/in/who", headers={"Cookie": "session=object"})
 
 
+@pytest.fixture
+def unconfigured() -> Iterator[None]:
+    """structlog as it is in a program that has not configured it."""
+    configured, before = structlog.is_configured(), structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    if configured:
+        structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("unconfigured")
 async def test_nothing_of_the_process_is_touched(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,9 +310,8 @@ async def test_nothing_of_the_process_is_touched(
         await socket.receive_str(timeout=10)
     await eventually(lambda: asyncio.sleep(0, kept))
     assert kept == [{"request_id": "7"}]
-    if not structlog.is_configured():
-        assert "asked" in caplog.text
-        assert "request_id='7'" in caplog.text
+    assert "asked" in caplog.text
+    assert "request_id='7'" in caplog.text
     assert (signal.getsignal(signal.SIGTERM), root.handlers[:], root.level, structlog.is_configured()) == before
     await program.runner.cleanup()
     assert capfd.readouterr().out == ""

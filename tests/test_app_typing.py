@@ -1,7 +1,9 @@
 """The seam is typed: a type checker that is strict finds the mistakes that a handler's author makes."""
 
+import shutil
 from pathlib import Path
 
+from tests.support.documents import PROJECT, blocks
 from tests.support.typing import checked
 
 HEAD = """
@@ -42,3 +44,14 @@ def test_a_handlers_mistakes_are_found(tmp_path: Path) -> None:
     for number, line in enumerate(MISTAKES.values(), first):
         assert f"handler.py:{number}: error" in said, (line, said)
     assert f"Found {len(MISTAKES)} errors" in said
+
+
+def test_the_examples_are_typed(tmp_path: Path) -> None:
+    """Those of docs/examples and of docs/handlers.md pass, strictly, with their tests."""
+    shutil.copytree(PROJECT / "docs/examples", tmp_path, dirs_exist_ok=True)
+    for block in blocks("docs/handlers.md", "python"):
+        first, _, text = block.text.partition("\n")
+        (tmp_path / first.removeprefix("# ")).write_text(text, encoding="utf-8")
+    files = sorted(tmp_path.rglob("*.py"))
+    assert len(files) > 15
+    assert "Success" in (said := checked(*files[::-1])), said

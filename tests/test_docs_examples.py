@@ -1,4 +1,4 @@
-"""The examples of docs/examples: their own tests pass, and a strict type checker finds nothing in them."""
+"""The examples of docs/examples: their own tests pass, and their configurations load."""
 
 import os
 import shutil
@@ -9,13 +9,12 @@ from pathlib import Path
 from jackfield.app.config import load
 from tests.support.documents import PROJECT
 from tests.support.service import PATIENCE
-from tests.support.typing import checked
 
 EXAMPLES = PROJECT / "docs/examples"
 
 
 def test_their_tests_pass(tmp_path: Path) -> None:
-    """In a copy, as a reader would run them, with Jackfield's own plugin; `mypy --strict` finds nothing in them."""
+    """In a copy, as a reader would run them, with Jackfield's own plugin."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto",
@@ -23,8 +22,6 @@ def test_their_tests_pass(tmp_path: Path) -> None:
         cwd=tmp_path / "examples", env=os.environ, capture_output=True, text=True, timeout=PATIENCE * 5, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    said = checked(*sorted((tmp_path / "examples").glob("*/*.py")))
-    assert "Success" in said, said
 
 
 def test_their_configurations_are_right() -> None:

@@ -22,7 +22,6 @@ from tests.support.documents import PROJECT, blocks, read, section
 from tests.support.outsider import Outsider, content, eventually
 from tests.support.rawsocket import Closed, RawSocket, Refusal
 from tests.support.service import PATIENCE, Service, jackfield, running_service
-from tests.support.typing import checked
 
 PAGE = "docs/handlers.md"
 
@@ -148,8 +147,7 @@ async def test_bulk_is_digested(client: Outsider) -> None:
 
 
 def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
-    """They are run by pytest as their reader would, with Jackfield's own plugin; `mypy --strict` finds nothing in all
-    that is on the page."""
+    """They are run by pytest as their reader would, with Jackfield's own plugin."""
     copy(tmp_path)
     (tmp_path / "page").mkdir()
     options = ["asyncio_mode=auto", "asyncio_default_fixture_loop_scope=function"]
@@ -159,8 +157,6 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout
     assert "6 passed" in answer.stdout
-    said = checked(*sorted(tmp_path.glob("*.py")))
-    assert "Success" in said, said
 
 
 def test_the_examples_are_listed(examples: Service) -> None:

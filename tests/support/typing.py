@@ -9,7 +9,7 @@ from tests.support.documents import PROJECT
 
 
 def checked(*files: Path) -> str:
-    """What `mypy --strict` says of files that lie together; it sees them as their author does."""
+    """What `mypy --strict` says of these files; it sees them as their author does."""
     answer = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", PROJECT / ".mypy_cache", *files],
         cwd=files[0].parent, env={**os.environ, "MYPYPATH": str(PROJECT)},
