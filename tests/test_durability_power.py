@@ -13,8 +13,9 @@ import pytest
 from tests.support import disks, scenes, strace
 from tests.support.deaths import play, start
 from tests.support.disks import Disk
-from tests.support.outsider import Outsider, content, digest, eventually
+from tests.support.outsider import Outsider, content, digest, eventually, pour
 from tests.support.rawsocket import Opcode, header
+from tests.support.receivers import endpoint, told_all
 from tests.support.resuming import FRAMINGS, Job, Resuming
 from tests.support.scenes import Scene
 from tests.support.service import Service, configuration, upload
@@ -22,6 +23,7 @@ from tests.support.service import Service, configuration, upload
 pytestmark = pytest.mark.timeout(300)  # many starts, each of them short
 
 MIB = 2**20
+NOBODY = {"url": "http://127.0.0.1:9/"}  # nobody listens there: events wait
 _LARGE_ONES = 32 * MIB  # bytes of all files after which only small ones follow: a third of the smallest disk
 SYSTEMS = [
     pytest.param("ext4", marks=pytest.mark.skipif(bool(disks.unavailable("ext4")), reason=disks.unavailable("ext4"))),
@@ -105,16 +107,33 @@ async def test_what_an_ack_called_durable_survives(disk: Disk) -> None:
     "kind", [scenes.Storing, scenes.StoringLarge, scenes.Replacing, scenes.StoringInGroup, scenes.RenamingInGroup]
 )
 async def test_what_was_stored_survives(disk: Disk, kind: type[Scene]) -> None:
-    """A power cut right after a receipt: the file is there under its name, whole, and the receipt too."""
-    async with served(disk, **kind.options) as outsider:
+    """A power cut right after a receipt: the file is there under its name, whole, and the receipt and the event too."""
+    async with served(disk, on_stored=NOBODY, **kind.options) as outsider:
         scene = kind(outsider, 1)
         await scene.prepare()
         await scene.act()
         found = await cut(disk, outsider.service)
-    with found:
-        async with served(found) as scene.outsider:
-            scene.check_seen()
-            await scene.check()
+    async with endpoint() as told:
+        with found:
+            async with served(found, on_stored={"url": told.url}) as scene.outsider:
+                scene.check_seen()
+                await scene.check()
+                await told_all(scene.outsider.service)
+        assert scene.job.receipt is not None
+        assert {event["subject"] for event in told.told} == {scene.job.receipt["name"]}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+async def test_events_of_a_group_survive(disk: Disk) -> None:
+    """A power cut right after the receipts of twelve small files: each is told of, those of a group too."""
+    async with served(disk, on_stored=NOBODY) as outsider:
+        names = await pour(outsider, 12)
+        found = await cut(disk, outsider.service)
+    async with endpoint() as told:
+        with found:
+            async with served(found, on_stored={"url": told.url}) as again:
+                await told_all(again.service)
+        assert {event["subject"] for event in told.told} == set(names)
 
 
 @pytest.mark.skipif(bool(strace.unavailable()), reason=strace.unavailable())

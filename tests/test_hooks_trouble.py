@@ -14,7 +14,7 @@ from aiohttp import web
 
 from jackfield.handlers.upload.hooks.webhooks import read_secret, signature
 from tests.support import faults
-from tests.support.outsider import Outsider, content, digest, eventually
+from tests.support.outsider import Outsider, content, digest, eventually, pour
 from tests.support.receivers import Notebook, endpoint, events_left, told_all, unused_port
 from tests.support.service import Service, jackfield, running_service
 
@@ -27,27 +27,6 @@ async def serving(folder: Path, hook: dict[str, Any], **server: object) -> Async
     with running_service(folder / "service", pingpong=None, upload=options, server=server) as service:
         async with Outsider(service) as outsider:
             yield service, outsider
-
-
-async def pour(outsider: Outsider, count: int) -> list[str]:
-    """Store so many small files over one socket; their names."""
-    opened = await outsider.unread("/upload")
-    names = []
-
-    async def send() -> None:
-        for number in range(count):
-            await opened.json(type="create", name=f"{number}.bin", size=4)
-            await opened.binary(b"data")
-            await opened.end()
-
-    sending = asyncio.create_task(send())
-    while len(names) < count:
-        said = await opened.said(60)
-        assert said["type"] in ("ready", "ack", "stored"), said
-        if said["type"] == "stored":
-            names.append(said["name"])
-    await sending
-    return names
 
 
 def events(service: Service, *words: str) -> list[dict[str, Any]]:

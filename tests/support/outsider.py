@@ -283,3 +283,24 @@ class Outsider:
         """Bytes in staging, without those that are of no upload: the service's clock, and who has stored how much."""
         files = (path for path in (self.directory(at) / STAGING).rglob("*") if path.name not in ("lock", "used"))
         return sum(path.stat().st_size for path in files if path.is_file())
+
+
+async def pour(outsider: Outsider, count: int) -> list[str]:
+    """Store so many small files over one socket; their names."""
+    opened = await outsider.unread("/upload")
+    names: list[str] = []
+
+    async def send() -> None:
+        for number in range(count):
+            await opened.json(type="create", name=f"{number}.bin", size=4)
+            await opened.binary(b"data")
+            await opened.end()
+
+    sending = asyncio.create_task(send())
+    while len(names) < count:
+        said = await opened.said(60)
+        assert said["type"] in ("ready", "ack", "stored"), said
+        if said["type"] == "stored":
+            names.append(said["name"])
+    await sending
+    return names

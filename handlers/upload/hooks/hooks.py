@@ -9,7 +9,7 @@ import aiohttp
 from jackfield.app.handler import CannotStart, periodically
 from jackfield.handlers.upload.hooks.arrival import Arrival
 from jackfield.handlers.upload.hooks.metrics import EventMetrics
-from jackfield.handlers.upload.hooks.outbox import LOOK, EventStore, Limits, Outbox
+from jackfield.handlers.upload.hooks.outbox import AGAIN, LOOK, EventStore, Limits, Outbox
 from jackfield.handlers.upload.hooks.question import Question
 from jackfield.handlers.upload.hooks.receivers import Method, Program, Receiver, Webhook
 from jackfield.handlers.upload.hooks.webhooks import read_secret
@@ -78,7 +78,10 @@ class UploadHooks:
                 yield
                 return
             outbox = self._outbox = Outbox(store, self._receivers(source, session), self._limits(), self._metrics)
-            work = [outbox.run(), periodically(f"{name}.events", LOOK, outbox.look)]
+            work = [
+                periodically(f"{name}.events", AGAIN, outbox.run),
+                periodically(f"{name}.retried", LOOK, outbox.look),
+            ]
             tasks = [asyncio.create_task(each) for each in work]
             try:
                 yield

@@ -21,6 +21,8 @@ from jackfield.handlers.upload.store.records import Stored
 _FIRST_PAUSE: Final = 1.0  # seconds, after an attempt that failed; each is twice as long as the one before
 _LONGEST: Final = 300.0  # seconds between two attempts for one event
 _LONGEST_DOWN: Final = 5.0  # seconds between two attempts while the receiver takes nothing
+AGAIN: Final = 1.0  # seconds after which it goes on, should a fault of ours have ended it
+_LEAVE: Final = 5.0  # seconds for what is cancelled to end
 LOOK: Final = 2.0  # seconds between two looks whether an operator wants some to be told again
 
 log = get_logger()
@@ -79,7 +81,7 @@ class Outbox:
         self._changed.set()
 
     async def run(self) -> None:
-        """Tell, until this is cancelled."""
+        """Tell, until it is stopped."""
         while not self._stopping:
             self._changed.clear()
             self._take_arrived()
@@ -105,7 +107,7 @@ class Outbox:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late)
+                await asyncio.wait(late, timeout=_LEAVE)
 
     def _all(self) -> list[Event]:
         return [*self._fresh, *(event for *_, event in self._again), *self._running.values()]
@@ -216,6 +218,7 @@ class Outbox:
             await self._store.run(change)
         except OSError as error:
             log.warning("event.not_written", upload=event.key[:12], problem=str(error))
+            event.attempts += 1
             self._put_off(event)
             return False
         return True

@@ -56,8 +56,16 @@ async def post(
     if secret_file is not None:
         secret = await asyncio.to_thread(read_secret, secret_file)
         headers["webhook-signature"] = signature(secret, identifier, now, event)
-    total = aiohttp.ClientTimeout(limit)
-    async with session.post(url, data=event, headers=headers, allow_redirects=False, timeout=total) as answer:
+    async with asyncio.timeout(limit):
+        try:
+            return await _post(session, url, headers, event)
+        except aiohttp.ServerDisconnectedError:  # as when it has just closed a connection that was kept for the next
+            return await _post(session, url, headers, event)
+
+
+async def _post(session: aiohttp.ClientSession, url: str, headers: dict[str, str], event: bytes) -> Answered:
+    unlimited = aiohttp.ClientTimeout(None)
+    async with session.post(url, data=event, headers=headers, allow_redirects=False, timeout=unlimited) as answer:
         return Answered(answer.status, _detail(await answer.content.read(_KEPT)))
 
 
