@@ -37,7 +37,7 @@ SINCE = [
     (Disk, "sync_system", 2, False),
     (Disk, "sync_system", 2, True),
     *((Group, "_conclude", 1, after) for after in (False, True)),
-    *((Staging, "part", COUNT + number, False) for number in (2, 4, COUNT)),  # while the parts go
+    *((Group, "_remove_part", number, False) for number in (2, 4, COUNT)),  # while the parts go
     (Group, "_clean", 1, True),
 ]
 
@@ -79,7 +79,7 @@ async def test_a_crash_before_the_intents_leaves_no_file_and_no_rubbish(
         *((Staging, "replace_group", 1, after) for after in (False, True)),
         *((Disk, "replace", 1, after) for after in (False, True)),
         (Disk, "sync_system", 2, True),
-        (Staging, "part", COUNT + 4, False),
+        (Group, "_remove_part", 4, False),
     ],
 )
 async def test_a_crash_among_renamed_ones_publishes_none_twice(

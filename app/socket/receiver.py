@@ -123,7 +123,7 @@ class Receiver(Inbound):
         self._text += piece
         if self._message == TEXT and (size < self._left or not frame.fin):
             self._check_text()
-        if self._counted or len(self._text) > UNCOUNTED:
+        if len(self._text) > UNCOUNTED:
             self._count()
 
     def _check_text(self) -> None:

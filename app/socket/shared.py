@@ -67,10 +67,14 @@ class Budget:
 
     def hold(self, holder: Holder, size: int) -> None:
         """The holder has so many bytes now, of which `UNCOUNTED` are free."""
-        counted = size if size > UNCOUNTED else 0
-        self.used += counted - self._held.pop(holder, 0)
+        counted, held = size if size > UNCOUNTED else 0, self._held.get(holder, 0)
+        if counted == held:
+            return
+        self.used += counted - held
         if counted:
             self._held[holder] = counted
+        else:
+            del self._held[holder]
         while self.used > self._limit:
             largest = max(self._held, key=self._held.__getitem__)
             self.used -= self._held.pop(largest)

@@ -11,7 +11,6 @@ from jackfield.handlers.upload.store.directory import DirectoryStore
 from jackfield.handlers.upload.store.disk import Disk
 from jackfield.handlers.upload.store.group import Group, SmallFile, divided
 from jackfield.handlers.upload.store.publish import Policy, Publisher
-from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 
@@ -40,7 +39,7 @@ def publish(folder: Path, policy: Policy = "rename", group: list[SmallFile] | No
     try:
         publisher, results = Publisher(staging, policy), []
         for files in divided(GROUP if group is None else group):
-            steps = Group(publisher, Receipts(staging), files)
+            steps = Group(publisher, files)
             try:
                 steps.prepare()
                 results += steps.finish()

@@ -18,6 +18,7 @@ from jackfield.handlers.upload.wire.words import IDLE
 
 HIGH_WATER: Final = 1024 * 1024  # bytes of answers that wait to be sent, above which nothing more is received
 LOW_WATER: Final = HIGH_WATER // 2  # bytes from which on it goes on
+_ROUGHLY: Final = 4 * 1024  # bytes of them that the connection need not know of: to say each would cost as much
 _WRITE: Final = 16 * 1024  # bytes of answers in one write: a write costs as much as making ten of them
 STALLED: Final = 5.0  # seconds in which a peer whose socket is over may take nothing at all
 LINGER: Final = 30.0  # seconds in which it must have taken everything
@@ -66,6 +67,8 @@ class Answers:
 
     def _count(self) -> None:
         pending = 0 if self.over else self._conversation.pending_bytes
+        if pending and abs(pending - self._counted) < _ROUGHLY:
+            return
         self._connection.count_unsent(pending - self._counted)
         self._counted = pending
 

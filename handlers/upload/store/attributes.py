@@ -39,6 +39,7 @@ class Attributes:
         self._staging = staging
         self._disk = staging.disk
         self._mode = mode
+        self._own_group = os.getegid()
         self._folders: dict[str, _Folder] = {}  # by the path
 
     def set(self, fd: int, promise: Promise) -> os.stat_result:
@@ -47,7 +48,7 @@ class Attributes:
         if path not in self._folders:
             self._folders[path] = _of_folder(self._disk, self._staging, path)
         folder, found = self._folders[path], self._disk.fstat(fd)
-        group = os.getegid() if folder.group is None else folder.group
+        group = self._own_group if folder.group is None else folder.group
         if found.st_gid != group:
             self._set_group(fd, group, promise)
         if folder.acl is not None:

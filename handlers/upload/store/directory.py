@@ -15,7 +15,6 @@ from jackfield.handlers.upload.store.disk import Disk
 from jackfield.handlers.upload.store.group import Group
 from jackfield.handlers.upload.store.part import DirectoryPart
 from jackfield.handlers.upload.store.publish import Policy, Publisher
-from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest
 from jackfield.handlers.upload.store.recovery import Recovery
 from jackfield.handlers.upload.store.small import Grouping, SmallPart
@@ -69,9 +68,9 @@ class DirectoryStore:
         self._threads = Threads(
             Pool(_WORKERS, "store"), Pool(_WRITERS, "write"), Pool(_DIGESTERS, "digest")
         )  # fmt: skip
-        self._receipts = Receipts(self._staging)
+        self._receipts = self._publisher.receipts
         self._uses = Uses(self._staging, self._receipts)
-        self._grouping = Grouping(partial(Group, self._publisher, self._receipts), self._threads)
+        self._grouping = Grouping(partial(Group, self._publisher), self._threads)
         self._sweep_next = 0.0
         self._opened = 0.0  # when `open` was done, in seconds since 1970 by the clock of staging
         self._open: set[str] = set()  # keys of parts that this object knows of
@@ -148,6 +147,9 @@ class DirectoryStore:
 
     async def receipt(self, key: str) -> Kept | None:
         """See the contract."""
+        self._threads.check()
+        if not self._receipts.may_have(key):  # as a rule, where it is a new token: that needs no thread
+            return None
         found = await self._threads.run(self._receipts.find, key)
         if found is None:
             return None

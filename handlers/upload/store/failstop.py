@@ -1,10 +1,8 @@
 """Fail-stop: a part that has failed once takes nothing more until it is attached anew."""
 
 import asyncio
-import contextlib
 import errno
 import os
-from collections.abc import Iterator
 
 from jackfield.app.errors import Failure
 
@@ -38,15 +36,12 @@ class FailStop:
         if self._failed is not None:
             raise OSError(self._failed, os.strerror(self._failed))
 
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """What raises in this block is a failure; raises OSError after an earlier one."""
+    def __enter__(self) -> None:
+        """What raises in this block is a failure. Raises OSError after an earlier one."""
         self.check()
-        try:
-            yield
-        except OSError as error:
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
             self.fail(error.errno or errno.EIO)
-            raise
-        except (Failure, asyncio.CancelledError):  # after the second nobody knows whether it was done
+        elif isinstance(error, Failure | asyncio.CancelledError):  # after the second nobody knows whether it was done
             self.fail(errno.EIO)
-            raise

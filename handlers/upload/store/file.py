@@ -125,7 +125,7 @@ class HashingFile(FileIO):
         """Append all views. Where it raises OSError none of them counts, and the file has its old length or is trimmed
         when it is opened anew; until then it takes nothing more.
         """
-        with self._failstop.step():
+        with self._failstop:
             self.check_changes()
             start = self.offset
             try:

@@ -5,13 +5,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
 
 from jackfield.app.errors import Failure
 from jackfield.handlers.upload.store.disk import FOLDER, SYNCFS_TELLS
 from jackfield.handlers.upload.store.folders import Folders
 from jackfield.handlers.upload.store.publish import Publisher
-from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.records import Member
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
 
@@ -45,10 +45,11 @@ def divided(files: Sequence[_T]) -> list[Sequence[_T]]:
 class _File:
     """One of a group on its way."""
 
-    __slots__ = ("fd", "named", "part", "result", "small")
+    __slots__ = ("fd", "named", "part", "path", "result", "small")
 
-    def __init__(self, small: SmallFile) -> None:
+    def __init__(self, small: SmallFile, path: Path) -> None:
         self.small = small
+        self.path = path  # of its part
         self.fd = -1  # of its part, once there is one
         self.named = False  # it has failed, and may still have a final name
         self.part: os.stat_result | None = None  # set with `fd`
@@ -72,12 +73,11 @@ class Group:
     syncs its own files and folders; of more the whole file system is synced.
     """
 
-    def __init__(self, publisher: Publisher, receipts: Receipts, files: Sequence[SmallFile]) -> None:
+    def __init__(self, publisher: Publisher, files: Sequence[SmallFile]) -> None:
         self._publisher = publisher
         self._staging = publisher.staging
         self._disk = publisher.staging.disk
-        self._receipts = receipts
-        self._files = [_File(file) for file in files]
+        self._files = [_File(file, self._staging.part(file.key)) for file in files]
         self._alone = len(files) == 1
         self._key = files[0].key
         self._journal = self._staging.group(self._key)
@@ -131,12 +131,12 @@ class Group:
         self._system = self._disk.open(self._staging.folder, FOLDER)
 
     def _stage(self, file: _File) -> None:
-        small, path = file.small, self._staging.part(file.small.key)
+        small = file.small
         try:
-            file.fd = self._disk.create(path, small.data)
+            file.fd = self._disk.create(file.path, small.data)
         except FileExistsError:  # left by an upload that could not be removed
             self._staging.remove(small.key)
-            file.fd = self._disk.create(path, small.data)
+            file.fd = self._disk.create(file.path, small.data)
         file.part = self._attributes.set(file.fd, small.promise)
         if self._alone:
             self._disk.fsync(file.fd)
@@ -182,9 +182,10 @@ class Group:
         self._disk.replace(self._journal, target(self._key))
         keys = [file.small.key for file in self._alive()]
         if self._alone:
+            self._publisher.receipts.add(self._key)
             self._publisher.events.add(self._key)
         else:
-            self._receipts.add(self._key, keys)
+            self._publisher.receipts.add_group(self._key, keys)
             self._publisher.events.add_group(self._key, keys)
 
     # -- what is left
@@ -205,8 +206,11 @@ class Group:
                 self._staging.withdraw_group(self._journal, self._event)
         for file in self._files:
             if file.fd >= 0 and not file.named:
-                with contextlib.suppress(OSError):
-                    self._disk.unlink(self._staging.part(file.small.key))
+                self._remove_part(file)
+
+    def _remove_part(self, file: _File) -> None:
+        with contextlib.suppress(OSError):
+            self._disk.unlink(file.path)
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -144,7 +144,7 @@ class DirectoryPart:
         start, self._scheduled = self._scheduled, self._scheduled + size
         digesting = asyncio.get_running_loop().run_in_executor(self._digesting, file.digest, views, start)
         try:
-            with self._failstop.step():
+            with self._failstop:
                 await self._writer.writelines(views)
         except Damaged:
             self._damaged = True
@@ -241,7 +241,7 @@ class DirectoryPart:
 
     async def _publish(self, expected: Sequence[str]) -> Receipt:
         # Whatever fails here, the file may have a final name by now: it is opened anew before anything is written.
-        with self._failstop.step():
+        with self._failstop:
             file = self._file
             assert file is not None, "attach before publish"
             try:

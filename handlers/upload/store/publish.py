@@ -12,6 +12,7 @@ from jackfield.handlers.upload.store.attributes import Attributes
 from jackfield.handlers.upload.store.disk import FOLDER
 from jackfield.handlers.upload.store.events import Events
 from jackfield.handlers.upload.store.folders import Folders, not_permitted, permitted
+from jackfield.handlers.upload.store.receipts import Receipts
 from jackfield.handlers.upload.store.records import Checkpoint, Manifest, Stored
 from jackfield.handlers.upload.store.staging import Staging
 from jackfield.handlers.upload.wire.messages import Promise, Receipt
@@ -35,6 +36,7 @@ class Publisher:
         self.staging = staging
         self._mode = mode
         self.events = Events(staging)
+        self.receipts = Receipts(staging)
         self._disk = staging.disk
         self._policy = policy
 
@@ -84,6 +86,7 @@ class Publisher:
 
     def conclude(self, key: str, receipt: Receipt, promise: Promise) -> Receipt:
         """The last two steps, of a file whose name is durable."""
+        self.receipts.add(key)
         self.staging.save_receipt(key, Stored(receipt, promise, time.time()))
         self.events.add(key)
         with suppress(OSError):  # the promise is kept already; start-up and the sweep remove what is left

@@ -1,7 +1,7 @@
 """The receipts that are kept: one to a file, or those of a whole group in one file. Blocking calls."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -9,6 +9,7 @@ from jackfield.handlers.upload.store.records import Member, Stored
 from jackfield.handlers.upload.store.staging import Staging
 
 _BEGINNING: Final = 8  # bytes of a key that are remembered; the whole key is in the file
+_SLOTS: Final = 2**20  # of the filter: with 100,000 receipts it lets a tenth of unknown keys through
 
 
 class Receipts:
@@ -22,17 +23,30 @@ class Receipts:
         self._staging = staging
         self._lock = threading.Lock()  # for a file that is read, changed and written
         self._groups: dict[str, bytes] = {}  # by the key that names the file: the beginnings of all keys in it
+        self._filter = bytearray(_SLOTS)  # a Bloom filter; its only hash is the key's beginning, as keys are digests
 
     def open(self) -> None:
         """Look at the files there are. Raises OSError."""
         for entry in self._staging.entries():
             key, _, kind = entry.name.partition(".")
             if kind == "receipts":
-                self.add(key, self._staging.keys_of_group(self._staging.receipts(key)))
+                self.add_group(key, self._staging.keys_of_group(self._staging.receipts(key)))
+            elif kind == "receipt":
+                self.add(key)
 
-    def add(self, group: str, keys: Iterable[str]) -> None:
+    def add(self, key: str) -> None:
+        """There is a new one, in a file of its own."""
+        self._filter[_slot(key)] = 1
+
+    def add_group(self, group: str, keys: Sequence[str]) -> None:
         """There is a new file, with the receipts of these keys."""
         self._groups[group] = b"".join(map(_beginning, keys))
+        for key in keys:
+            self.add(key)
+
+    def may_have(self, key: str) -> bool:
+        """Whether there may be a receipt. This does not look at the disk, and may be asked by any thread."""
+        return self._filter[_slot(key)] == 1
 
     def drop(self, group: str) -> None:
         """That file is gone."""
@@ -46,7 +60,7 @@ class Receipts:
                 path = self._staging.receipts(group)
                 members = [member for member in self._staging.read_group(path) if member.key != key]
                 self._staging.rewrite_group(path, members)
-                self.add(group, [member.key for member in members])
+                self.add_group(group, [member.key for member in members])
 
     def _groups_of(self, key: str) -> list[str]:
         """The files that may have it."""
@@ -73,6 +87,10 @@ class Receipts:
             return self._staging.read_group(self._staging.receipts(key))
         found = self._staging.load_receipt(key)
         return [] if found is None else [found[0]]
+
+
+def _slot(key: str) -> int:
+    return int(key[:8], 16) % _SLOTS
 
 
 def _beginning(key: str) -> bytes:

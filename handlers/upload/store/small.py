@@ -161,7 +161,7 @@ class SmallPart:
     async def write(self, views: Sequence[memoryview], size: int) -> None:
         """See the contract."""
         async with self._lock:
-            with self._failstop.step():
+            with self._failstop:
                 if self._part is None and len(self._data) + size <= SMALL and self._grouping.spare >= size:
                     self._grouping.spare -= size
                     for view in views:
@@ -209,7 +209,7 @@ class SmallPart:
     async def publish(self, expected: Sequence[str]) -> Receipt:
         """See the contract."""
         async with self._lock:
-            with self._failstop.step():
+            with self._failstop:
                 if self._part is not None:
                     return await self._part.publish(expected)
                 return await self._publish(expected)

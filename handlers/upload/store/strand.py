@@ -52,9 +52,13 @@ class Pool(ThreadPoolExecutor):
             refused.set_exception(_cancelled())
             return refused
 
-    def _run(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+    def check(self) -> None:
+        """Raises OSError ECANCELED once it is stopped."""
         if self._stopped:
             raise _cancelled()
+
+    def _run(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        self.check()
         return function(*arguments, **options)
 
     def stop(self) -> None:
@@ -127,6 +131,10 @@ class Threads:
         """Call it in a worker. Raises OSError ECANCELED once the threads are closed."""
         call = functools.partial(function, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self.workers, call)
+
+    def check(self) -> None:
+        """Raises OSError ECANCELED once the threads are closed."""
+        self.workers.check()
 
     def start(self) -> None:
         """Start all threads. Raises CannotStart where the system gives no more."""

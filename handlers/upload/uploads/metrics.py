@@ -31,10 +31,14 @@ class Words:
     def __init__(self, family: Counter, handler: str) -> None:
         self._family = family
         self._handler = handler
+        self._counters: dict[str, Counter] = {}  # by word; to look one up in the family costs ten times as much
 
     def labels(self, word: str) -> Counter:
         """The counter of this word."""
-        return self._family.labels(self._handler, word)
+        counter = self._counters.get(word)
+        if counter is None:
+            counter = self._counters[word] = self._family.labels(self._handler, word)
+        return counter
 
 
 class UploadMetrics:

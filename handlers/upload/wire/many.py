@@ -23,6 +23,8 @@ from jackfield.handlers.upload.wire.words import INCOMPLETE, SUPERSEDED
 class State(Enum):
     """What the client may say next."""
 
+    __hash__ = object.__hash__  # a key of the table; that of Enum is Python, and is called ten times a file
+
     BETWEEN = "Between"  # no upload takes bytes: a request must come first
     OPENING = "Opening"  # the current request's upload is looked for, or begun anew; nothing is read meanwhile
     RECEIVING = "Receiving"  # `ready` was said: the current upload takes bytes, `end` and `restart`
@@ -32,6 +34,8 @@ class State(Enum):
 
 class Outcome(Enum):
     """What becomes of a slot, by the service."""
+
+    __hash__ = object.__hash__  # a key of the table; that of Enum is Python, and is called ten times a file
 
     READY = "its upload is open"
     ENDED = "the end is accepted"

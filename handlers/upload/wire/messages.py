@@ -334,15 +334,17 @@ def print_restart() -> str:
     return _print_ascii(type="restart")
 
 
-# -- the server's messages are printed
+# -- the server's messages are printed; three of them piece by piece, which takes a third of the time of an encoder
 
 
 def ready(token: str, promise: Promise, offset: int, sha256: str | None, message_size: int, window: int) -> str:
     """See `Ready`."""
-    return _print(
-        type="ready", token=token, name=promise.name, offset=offset, size=promise.expected, sha256=sha256,
-        message_size=message_size, window=window,
-    )  # fmt: skip
+    size = "null" if promise.expected is None else promise.expected
+    digest = "null" if sha256 is None else f'"{sha256}"'
+    return (
+        f'{{"type":"ready","token":"{token}","name":{_ENCODE(promise.name)},"offset":{offset},"size":{size},'
+        f'"sha256":{digest},"message_size":{message_size},"window":{window}}}'
+    )
 
 
 def ack(offset: int, durable: int) -> str:
@@ -352,7 +354,8 @@ def ack(offset: int, durable: int) -> str:
 
 def stored(token: str, receipt: Receipt) -> str:
     """See `Stored`."""
-    return _print(type="stored", token=token, name=receipt.name, size=receipt.size, sha256=receipt.sha256)
+    name, digest = _ENCODE(receipt.name), receipt.sha256
+    return f'{{"type":"stored","token":"{token}","name":{name},"size":{receipt.size},"sha256":"{digest}"}}'
 
 
 def error(failure: Failure, token: str | None = None) -> str:

@@ -16,6 +16,8 @@ from jackfield.handlers.upload.wire.words import INCOMPLETE
 class State(Enum):
     """What the client may say next."""
 
+    __hash__ = object.__hash__  # a key of the table; that of Enum is Python, and is called ten times a file
+
     RECEIVING = "Receiving"  # `ready` was sent: bytes, `end` and `restart`
     FINISHING = "Finishing"  # the end was accepted, the store has the upload: nothing
     OVER = "Over"  # it failed, or the client has left: nothing
@@ -23,6 +25,8 @@ class State(Enum):
 
 class Input(Enum):
     """What an event is, by what was promised and what has come before."""
+
+    __hash__ = object.__hash__  # a key of the table; that of Enum is Python, and is called ten times a file
 
     BYTES = "bytes"
     EXCESS = "more bytes than were promised or are allowed"
