@@ -24,11 +24,11 @@ from benchmarks.report import Document
 from benchmarks.rows import Row
 from benchmarks.rows_files import small_files, start_up, whole_command
 from benchmarks.rows_sockets import idle, neighbours, ping_alone, ping_beside
-from benchmarks.rows_upload import bodies, eight_streams, framings, growth, many_streams, one_stream, tls
+from benchmarks.rows_upload import bodies, eight_streams, framings, growth, many_streams, one_stream, patches, tls
 
 ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
-    "one-stream": one_stream, "bodies": bodies, "framings": framings, "eight-streams": eight_streams,
-    "many-streams": many_streams,
+    "one-stream": one_stream, "bodies": bodies, "patches": patches, "framings": framings,
+    "eight-streams": eight_streams, "many-streams": many_streams,
     "growth": growth, "tls": tls, "ping-beside": ping_beside, "ping-alone": ping_alone,
     "neighbours": neighbours, "idle": idle,
     "small-files": small_files, "whole-command": whole_command, "start-up": start_up,

@@ -12,7 +12,16 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.install import INSTALLED, PYTHON, SCRIPTS
-from benchmarks.load import EncryptedUpload, JackfieldPut, JackfieldUpload, PlainSocket, Put, Transfer, Tus
+from benchmarks.load import (
+    EncryptedUpload,
+    JackfieldPut,
+    JackfieldTus,
+    JackfieldUpload,
+    PlainSocket,
+    Put,
+    Transfer,
+    Tus,
+)
 from benchmarks.payload import Payload
 from benchmarks.processes import Server, free_port, running
 
@@ -87,6 +96,7 @@ def _nginx(files: Path, port: int) -> Sequence[str | Path]:
 
 
 JACKFIELD_PUT: Final = replace(jackfield(), transfer=JackfieldPut)
+JACKFIELD_TUS: Final = replace(jackfield(), transfer=JackfieldTus)
 NAIVE: Final = Contender("naive aiohttp", PlainSocket, _script("naive.py", sys.executable))
 ECHO: Final = Contender("bare aiohttp echo", PlainSocket, _script("naive.py", sys.executable, "uvloop"))
 WEBSOCKETS: Final = Contender("websockets", PlainSocket, _script("websockets_server.py"), "websockets")

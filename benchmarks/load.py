@@ -155,21 +155,38 @@ class JackfieldPut(Put):
 class Tus(Transfer):
     """tus 1.0: create, then the whole file in one PATCH. The server chooses the file's name."""
 
+    folder = "/files"
+
     def open(self) -> None:
         """Create the upload."""
         name = base64.b64encode(self.stored.encode()).decode()
-        self.link.request("POST", "/files", {
+        self.link.request("POST", self.folder, {
             "Tus-Resumable": "1.0.0", "Upload-Length": str(self.payload.size), "Content-Length": "0",
             "Upload-Metadata": f"filename {name}",
         })  # fmt: skip
         headers, _ = self.link.response(201)
-        self.stored = headers["location"].rpartition("/")[2]
+        self.place = headers["location"].rpartition("/")[2]
+        self.stored = self.named(self.stored)
+
+    def named(self, _: str) -> str:
+        """Under which name the file is stored that was given this one."""
+        return self.place
 
     def send(self, progress: Progress) -> None:
         """The PATCH, until it is answered."""
-        self.link.request("PATCH", f"/files/{self.stored}", {
+        self.link.request("PATCH", f"{self.folder}/{self.place}", {
             "Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Length": str(self.payload.size),
             "Content-Type": "application/offset+octet-stream",
         })  # fmt: skip
         self.send_file(self.payload.body, progress)
         self.link.response(204)
+
+
+class JackfieldTus(Tus):
+    """The same to Jackfield, whose answer is the receipt; the file has the name that it was given."""
+
+    folder = "/upload"
+
+    def named(self, name: str) -> str:
+        """That of the metadata."""
+        return name

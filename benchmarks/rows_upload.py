@@ -4,7 +4,18 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.bench import OURS, Bench
-from benchmarks.contenders import FLOOR, JACKFIELD_PUT, NAIVE, NGINX, PEERS, PICOWS, TUS_NODE, TUS_PYTHON, jackfield
+from benchmarks.contenders import (
+    FLOOR,
+    JACKFIELD_PUT,
+    JACKFIELD_TUS,
+    NAIVE,
+    NGINX,
+    PEERS,
+    PICOWS,
+    TUS_NODE,
+    TUS_PYTHON,
+    jackfield,
+)
 from benchmarks.measure import CPU, PEAK, RATE, SECONDS, Sample, measure_upload
 from benchmarks.payload import FRAGMENTS, MESSAGES, MIB, ONE_FRAME, SMALL_MESSAGES
 from benchmarks.rows import Entry, Goal, Row
@@ -40,6 +51,22 @@ def bodies(bench: Bench) -> Row:
             *(Goal(put, RATE, against=bench.label(peer)) for peer in peers),
         ],
         bench.scale.rounds, bench.left_out(NGINX.needs),
+    )  # fmt: skip
+
+
+def patches(bench: Bench) -> Row:
+    """What tus costs, beside servers that neither verify nor sync."""
+    ours = "tus"
+    bounds = {TUS_NODE: 1.5, TUS_PYTHON: 1.2}
+    peers = bench.there(*bounds)
+    return Row(
+        "patches", "One file of 1 GiB by tus, in one PATCH", BULK,
+        [bench.upload(JACKFIELD_TUS, ours), *(bench.upload(peer) for peer in peers)],
+        [
+            Goal(ours, PEAK, at_most=70), Goal(ours, CPU, at_most=1.6),
+            *(Goal(ours, RATE, at_least=bounds[peer], against=bench.label(peer)) for peer in peers),
+        ],
+        bench.scale.rounds, bench.left_out(*(peer.needs for peer in bounds)),
     )  # fmt: skip
 
 

@@ -373,16 +373,25 @@ class OpenUpload:
                 raise Failure(BAD_REQUEST, "The upload has another length.")
             if length > self.max_size:
                 raise Failure(TOO_LARGE, f"An upload may have {self.max_size} bytes.")
-            missing, promise = length - self.part.offset, replace(self.promise, length=length)
             try:
-                await self._space.reserve(missing, self._options.min_free)
+                await self._space.reserve(length - self.part.offset, self._options.min_free)
                 try:
-                    await self.part.amend(promise)
-                    self.promise = promise
+                    await self._promise_more(replace(self.promise, length=length))
                 finally:
-                    self._space.release(missing)
+                    self._space.release(length - self.part.offset)
             except OSError as error:
                 raise failure_of(error) from error
+
+    async def _promise_more(self, promise: Promise) -> None:
+        """Under `lock`: what its account may have it counts from now on. Raises Failure, OSError."""
+        before, self.promise = self.promise, promise
+        try:
+            self.account.check_share(self.missing, self._space.free)
+            self.account.check_quota(0)
+            await self.part.amend(promise)
+        except BaseException:
+            self.promise = before
+            raise
 
     # -- beginning anew, and the end
 
