@@ -44,7 +44,7 @@ class Admission:
         """Count one more; what to say when it ends, or None where it is one too many. `peer` is a `peername`."""
         who = self._who(peer)
         if self._open >= self._most or (who != ANYBODY and not self._of_one.take(who)):
-            self._refused.labels("too_many").inc()
+            self.refused("too_many")
             log.warning("connection.refused", remote=who or None, failure="too_many_connections")
             return None
         self._open += 1
@@ -66,9 +66,13 @@ class Admission:
         self._open -= 1
         self.carries_socket(who)
 
+    def refused(self, reason: str) -> None:
+        """Count a connection that ends before its request was heard."""
+        self._refused.labels(reason).inc()
+
     def failed(self, problem: str) -> None:
         """A handshake of TLS has come to nothing."""
-        self._refused.labels("tls").inc()
+        self.refused("tls")
         log.debug("connection.refused", failure="tls", problem=problem)
 
 

@@ -24,7 +24,13 @@ class _Kind:
 def is_refusal(event: Event) -> bool:
     """An answer of HTTP with a `failure`, what was no HTTP, and every event that is called so: `upload.refused`."""
     name = str(event.get("event"))
-    return name.endswith(".refused") or (name in _ANSWERS and bool(event.keys() & {"failure", "problem"}))
+    return name.endswith(".refused") or (name in _ANSWERS and _word(event) is not None)
+
+
+def _word(event: Event) -> Any:
+    """Where no middleware has seen a request, since it was none, there is a status alone."""
+    status = event.get("status", 0)
+    return event.get("failure") or event.get("problem") or (status if status >= 400 else None)
 
 
 class Repeats:
@@ -41,8 +47,7 @@ class Repeats:
         """Whether this line is to be written."""
         if _MARK in event or not is_refusal(event):
             return True
-        word = event.get("failure") or event.get("problem")
-        key = event["event"], word, event.get("user"), event.get("remote")
+        key = event["event"], _word(event), event.get("user"), event.get("remote")
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = _Kind(self._clock())

@@ -9,6 +9,7 @@ over, so the next request on the link is served by a new connection.
 """
 
 import asyncio
+import json
 from asyncio import BaseTransport, Transport, get_running_loop
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -16,12 +17,37 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from jackfield.app.admission import ADMISSION, ANYBODY, Admission
+from jackfield.app.errors import HEADERS_TOO_LARGE
+from jackfield.app.logger import get_logger
 from jackfield.app.socket.body import BodyStream
 from jackfield.app.socket.shared import Turns
+
+log = get_logger()
 
 READ_AHEAD: Final = 4 * 1024
 """Bytes of a body that aiohttp reads ahead; it stops at twice as many, or at a sixteenth of as many chunks. To parse
 and read so many chunks takes a millisecond or two."""
+
+HEAD: Final = 64 * 1024
+"""Bytes that the head of a request may have; its lines have limits of their own. A little more passes where it comes in
+one go."""
+
+_AHEAD: Final = 2  # requests parsed before the one that is answered; they are held in memory
+
+_PROBLEM: Final = json.dumps(
+    {
+        "type": "about:blank", "title": "Request Header Fields Too Large", "status": HEADERS_TOO_LARGE.status,
+        "detail": f"The head of a request may have {HEAD} bytes.", "code": HEADERS_TOO_LARGE.code,
+    }
+).encode()  # fmt: skip
+_ANSWER: Final = b"""\
+HTTP/1.1 431 Request Header Fields Too Large\r
+Content-Type: application/problem+json\r
+Content-Length: %d\r
+Connection: close\r
+Server: jackfield\r
+\r
+%b""" % (len(_PROBLEM), _PROBLEM)
 
 LINGER: Final = 1024 * 1024
 """Bytes of a body nobody wanted that are read on behind the answer, so that its client sees that and no reset."""
@@ -38,7 +64,10 @@ _ALL: Final = 2**30  # more bytes than aiohttp ever has read ahead
 class Connection(web.RequestHandler):
     """One connection of HTTP."""
 
-    __slots__ = ("_admission", "_lent", "_resting", "_server", "_turns", "begun", "counted_for", "first")
+    __slots__ = (
+        "_admission", "_body", "_deaf", "_head", "_lent", "_resting", "_server", "_turns", "begun", "counted_for",
+        "first",
+    )  # fmt: skip
 
     def __init__(self, server: "_Server", turns: Turns, admission: Admission, **options: Any) -> None:
         super().__init__(server, **options)
@@ -50,6 +79,10 @@ class Connection(web.RequestHandler):
         self.counted_for: str | None = None  # by `admission`; None while it is not counted
         self.begun = False  # it was admitted, and requests may come
         self.first = True  # no request was answered on its link
+        self._head = 0  # bytes of a head that has not come to its end
+        self._body: Any = None  # of the newest request
+        self._deaf = False  # what still comes is thrown away
+        self._max_msg_queue_size, self._msg_queue_resume_size = _AHEAD, 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Cut it where there are too many. For the first request we wait for a shorter time than for further ones."""
@@ -64,6 +97,35 @@ class Connection(web.RequestHandler):
             self._keepalive_handle.cancel()
             self._next_keepalive_close_time = self._loop.time() + self._admission.patience
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def data_received(self, data: bytes) -> None:
+        """A head that is too large is answered 431: aiohttp's own limits let a connection hold a MiB."""
+        if self._deaf:
+            return
+        before, in_body = self._request_count, self._body is not None and not self._body.is_eof()
+        super().data_received(data)
+        if self._request_count != before:
+            self._head, self._body = 0, self._messages[-1][1] if self._messages else None
+        elif in_body:
+            self._head = 0
+        elif self._payload_parser is None:
+            self._head += len(data)
+            if self._head > HEAD and not self._force_close:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        """What comes behind is read for a while, so that its client sees the answer and no reset."""
+        remote = self.peername[0] if isinstance(self.peername, tuple) else None
+        log.info("request.refused", failure=HEADERS_TOO_LARGE.code, remote=remote)
+        self._admission.refused("head")
+        if self.transport is None or self._request_in_progress:
+            self.force_close()
+            return
+        self._deaf = True
+        self.transport.write(_ANSWER)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(LINGER_SECONDS, self.force_close)
 
     def set_parser(self, *arguments: Any, **options: Any) -> None:
         """It is a socket from here on."""

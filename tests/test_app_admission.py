@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +13,7 @@ from jackfield.app import descriptors
 from jackfield.app.admission import ANYBODY, LEAST, Admission
 from jackfield.app.proxies import TrustedProxies
 from jackfield.testing import JackfieldServer, RunningService
-from tests.support.service import pingpong
+from tests.support.service import pingpong, upload
 
 HERE = ("192.0.2.1", 4711)
 SECTIONS = {"pingpong": pingpong(rounds=0, interval="60s")}
@@ -104,3 +106,48 @@ async def test_a_request_has_to_come_soon(jackfield_server: JackfieldServer, sai
             assert await asyncio.wait_for(reader.read(), 30) == b""
         asking.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await kept.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+
+
+BIG = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"a" * 8000) for n in range(100))
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["first", "second"])
+async def test_a_head_is_bounded_as_a_whole(jackfield_server: JackfieldServer, before: bytes) -> None:
+    """One of 800 KB whose lines are all short enough is 431 before it is whole, in small pieces or large ones."""
+    service = await jackfield_server(SECTIONS)
+    for step in (1000, len(BIG)):
+        async with connected(service) as (reader, writer):
+            if before:
+                writer.write(before)
+                await reader.readuntil(b"}")
+            with contextlib.suppress(ConnectionError):
+                for place in range(0, len(BIG), step):
+                    writer.write(BIG[place : place + step])
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 431 ")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
+    async with service.session.get(f"{service.url}/metrics") as metrics:
+        assert 'jackfield_refused_connections_total{reason="head"} 2.0' in await metrics.text()
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [(b"PUT /upload/a.bin HTTP/1.1\r\n", b"201"), (b"POST /upload HTTP/1.1\r\nContent-Type: text/plain\r\n", b"400")],
+)
+async def test_a_body_is_no_head(jackfield_server: JackfieldServer, start: bytes, status: bytes) -> None:
+    """However long it is, and whatever follows it: each head counts for itself."""
+    service = await jackfield_server({"upload": upload(min_free=0)})
+    head = start + b"Host: localhost\r\nContent-Length: 300000\r\n\r\n"
+    async with connected(service) as (reader, writer):
+        for _ in range(3):
+            writer.write(head + bytes(300_000))
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 " + status)
+            found = re.search(rb"Content-Length: (\d+)", answer)
+            assert found is not None
+            await reader.readexactly(int(found[1]))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+        for _ in range(50):
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
