@@ -100,3 +100,10 @@ def test_the_digest_in_metadata() -> None:
     assert tus.sha256_of({}) is tus.sha256_of({"sha256": b""}) is None
     with pytest.raises(Failure):
         tus.sha256_of({"sha256": b"\xff" * 32})
+
+
+def test_the_time_of_modification_is_told_as_rfc_3339_writes_it() -> None:
+    """`mtime`, in nanoseconds; other forms are for others, and are passed on with the rest of the metadata."""
+    assert tus.mtime_of({"mtime": b"2001-09-09T01:46:40.5Z"}) == 1_000_000_000_500_000_000
+    for other in ({}, {"mtime": b"1000000000"}, {"mtime": b"\xff"}):
+        assert tus.mtime_of(other) is None

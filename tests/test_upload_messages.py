@@ -75,6 +75,7 @@ BROKEN = [
     '{"type":' + '{"type":' * 2000 + "1" + "}" * 2001,
 ]  # fmt: skip
 NO_PROMISE = [
+    '{"type":"create","name":"a","mtime":7}', '{"type":"create","name":"a","mtime":"2001-09-09"}',
     '{"type":"create"}', '{"type":"create","name":1}', '{"type":"create","name":null}',
     *(f'{{"type":"create","name":"a","size":{size}}}' for size in ("-1", "1.0", "1.5", "true", '"1"', "[]", "1e3")),
     '{"type":"create","name":"a","sha256":"x"}', '{"type":"create","name":"a","name":"a"}',

@@ -7,7 +7,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from jackfield.app.errors import Failure
-from jackfield.handlers.upload.wire.names import MAX_NAME, MAX_PART, alternative, check_name
+from jackfield.handlers.upload.wire.names import MAX_NAME, MAX_PART, alternative, check_name, check_prefix, prefixed
 from jackfield.handlers.upload.wire.words import INVALID_NAME
 
 letters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\")
@@ -119,3 +119,44 @@ def test_there_is_no_end_of_names() -> None:
     """Also of the longest, when the numbers grow."""
     name = "a" * 251 + ".txt"
     assert alternative(name, 123_456) == "a" * 244 + ".123456.txt"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "whole"),
+    [
+        ("", "in/a.bin"),
+        ("new", "new/in/a.bin"),
+        ("{user}/{date}", "alice/2026-11-28/in/a.bin"),
+        ("{id}", f"{'0' * 32}/in/a.bin"),
+        ("{name}", "in/a.bin/in/a.bin"),
+        ("x-{user}-{user}", "x-alice-alice/in/a.bin"),
+    ],
+)
+def test_a_prefix_is_put_before_a_name(prefix: str, whole: str) -> None:
+    """As a folder, with what its places stand for."""
+    assert prefixed(prefix, "in/a.bin", "alice", "2026-11-28", "0" * 32) == whole
+
+
+def test_what_a_place_brings_is_not_looked_at_again() -> None:
+    """A name that looks like a place is a name; and who has no name is anonymous."""
+    assert prefixed("{user}", "{id}", None, "2026-11-28", "0" * 32) == "anonymous/{id}"
+    assert prefixed("{user}", "a", "{id}", "2026-11-28", "0" * 32) == "{id}/a"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name", "user"),
+    [("{user}", "a", "a/b"), ("{user}", "a", ".."), ("{user}", "a", "a\\b"), ("p" * 255, "a" * 800, None)],
+)
+def test_what_a_prefix_makes_is_checked_like_a_name(prefix: str, name: str, user: str | None) -> None:
+    """`invalid_name`."""
+    with pytest.raises(Failure) as refusal:
+        prefixed(prefix, name, user, "2026-11-28", "0" * 32)
+    assert refusal.value.kind is INVALID_NAME
+
+
+def test_a_prefix_that_cannot_be_is_refused_at_the_start() -> None:
+    """An unknown place, and what is no name; a slash at the end is none of it."""
+    assert check_prefix("{user}/") == "{user}"
+    for wrong in ("{who}", "{}", "/a", "a//b", "../a"):
+        with pytest.raises(ValueError, match=r"."):
+            check_prefix(wrong)
