@@ -49,7 +49,7 @@ def test_a_folder_chosen_again_after_a_reload_is_completed(browser: Browser, ser
         assert told
         there = int(told[1])
         assert 180 <= there < 600
-        assert relay.passed - before < 2000 * (600 - there) + 600 * 900  # the bytes that were missing, and talk
+        assert relay.passed - before < 2000 * (600 - there) + 600 * 1200  # the bytes that were missing, and talk
     assert stored(service.directory(), tree.name) == contents(files, tmp_path)
 
 

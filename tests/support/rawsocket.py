@@ -18,7 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Self
 
-DEADLINE = 10.0  # seconds to wait for anything the service must say
+DEADLINE = 30.0  # seconds to wait for anything the service must say
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 COMMAND = Path(sys.executable).with_name("jackfield")
-PATIENCE = 20.0  # seconds a start or an exit may take on a busy machine
+PATIENCE = 60.0  # seconds a start or an exit may take on a busy machine
 
 Section = Mapping[str, Any]
 
