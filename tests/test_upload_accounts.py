@@ -138,6 +138,19 @@ async def test_an_upload_of_unknown_size_ends_at_the_quota(jackfield_server: Jac
     assert await store(service, OTHER, 99 * KIB) == ("stored", 1000)
 
 
+async def test_a_length_that_is_told_late_counts_like_a_promise(jackfield_server: JackfieldServer) -> None:
+    """More than the quota is refused, and the length is still unknown; less is taken."""
+    service = await started(jackfield_server, daily_quota="100MiB")
+    tus = {**SLOW, "Tus-Resumable": "1.0.0"}
+    async with service.session.post(f"{service.url}/upload", headers={**tus, "Upload-Defer-Length": "1"}) as made:
+        url = made.headers["Location"]
+    bytes_, status = {**tus, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}, []
+    for length in (101 * 2**20, 10 * KIB):
+        async with service.session.patch(url, headers={**bytes_, "Upload-Length": str(length)}, data=b"") as answer:
+            status.append(answer.status)
+    assert status == [429, 204]
+
+
 async def test_what_never_had_a_byte_goes_soon(jackfield_server: JackfieldServer, clock: Clock) -> None:
     """After `unused`, and not after `expires`; what had one stays for that."""
     service = await started(jackfield_server, unused="10m", expires="24h")
