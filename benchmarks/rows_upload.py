@@ -47,7 +47,8 @@ def bodies(bench: Bench) -> Row:
         "bodies", "One file of 1 GiB by HTTP", BULK,
         [bench.upload(jackfield(), socket), bench.upload(JACKFIELD_PUT, put), *(bench.upload(peer) for peer in peers)],
         [
-            Goal(put, RATE, at_least=0.9, against=socket), Goal(put, CPU, at_most=1.6), Goal(put, PEAK, at_most=70),
+            Goal(put, RATE, at_least=0.9, against=socket), Goal(put, CPU, at_most=1.6),
+            Goal(put, PEAK, at_most=1.05, against=socket),
             *(Goal(put, RATE, against=bench.label(peer)) for peer in peers),
         ],
         bench.scale.rounds, bench.left_out(NGINX.needs),

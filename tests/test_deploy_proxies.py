@@ -1,9 +1,10 @@
 """The proxies of deploy/ in front of the real service: TLS, uploads, sockets, origins, and no token in their logs."""
 
+import asyncio
 import hashlib
 import shutil
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -13,7 +14,7 @@ from yarl import URL
 from jackfield import upload
 from jackfield.app.auth import tokens
 from jackfield.app.auth.tokens import Token
-from tests.support.outsider import content
+from tests.support.outsider import STAGING, content, eventually
 from tests.support.proxies import PROXIES, Proxy, program, proxy
 from tests.support.service import Service, jackfield, running_service
 
@@ -71,6 +72,29 @@ async def test_a_file_goes_through_whole_and_its_token_is_not_logged(front: Prox
             assert (await answer.json())["state"] == "stored"
     assert "/upload" in front.log()
     assert made["token"] not in front.log()
+
+
+async def test_a_body_is_passed_on_while_it_comes(front: Proxy, service: Service) -> None:
+    """A PUT is not spooled: the service has its first bytes before the last are sent."""
+    data, name = content(2 * 2**20), f"{front.certificate.parent.name}.bin"
+    arrived = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield data[: 2**20]
+        await arrived.wait()
+        yield data[2**20 :]
+
+    async def staged() -> bool:
+        found = (service.directory() / STAGING).glob("*.part")
+        return any(path.stat().st_size >= 2**19 for path in found)
+
+    async with aiohttp.ClientSession(front.url, connector=trusting(front)) as session:
+        headers = {"Content-Length": str(len(data))}
+        putting = asyncio.create_task(session.put(f"/upload/{name}", data=body(), headers=headers))
+        await eventually(staged)
+        arrived.set()
+        async with await putting as answer:
+            assert (answer.status, (await answer.text())[:64]) == (201, hashlib.sha256(data).hexdigest())
 
 
 async def test_the_client_and_the_pings_go_through(front: Proxy, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class Append:
         try:
             while (batch := await self._next()) is not None:
                 if proof is not None:
-                    await proof.take(batch.views)
+                    await _prove(proof, batch)
                 await self._session.receive(Bytes(batch.size), batch)
             await self._session.settle()
         except Disconnected:
@@ -154,6 +154,15 @@ class Append:
             if failure.kind is not DRAINING or finishing.done():
                 raise
             return await _wait(finishing)  # the service ends, and this ends well
+
+
+async def _prove(proof: Proof, batch: Batch) -> None:
+    """Where that fails nobody writes the bytes, so their memory is given back."""
+    try:
+        await proof.take(batch.views)
+    except BaseException:
+        batch.release()
+        raise
 
 
 async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
