@@ -3,9 +3,10 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from yarl import URL
+if TYPE_CHECKING:
+    from yarl import URL
 
 VARIABLE: Final = "JACKFIELD_TOKEN"
 
@@ -22,11 +23,11 @@ def headers(token_file: Path | None, url: str) -> dict[str, str]:
     Credentials in the URL are sent by aiohttp itself; they come before those of the environment.
     """
     if token_file is not None:
-        if URL(url).raw_password is not None:
+        if _url(url).raw_password is not None:
             raise ValueError("--token-file, or a secret in the URL: one of them will do")
         return _bearer(_read(token_file), f"--token-file {token_file}")
     secret = os.environ.get(VARIABLE, "").strip()
-    if not secret or URL(url).raw_password is not None:
+    if not secret or _url(url).raw_password is not None:
         return {}
     return _bearer(secret, VARIABLE)
 
@@ -49,6 +50,12 @@ def _bearer(secret: str, source: str) -> dict[str, str]:
 def shown(url: str) -> str:
     """The URL as it may be printed: without user, password and fragment."""
     try:
-        return str(URL(url).with_user(None).with_fragment(None))
+        return str(_url(url).with_user(None).with_fragment(None))
     except ValueError:
         return "the URL"
+
+
+def _url(text: str) -> "URL":
+    from yarl import URL  # here: `jackfield --help` must not wait for it
+
+    return URL(text)

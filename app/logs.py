@@ -146,7 +146,8 @@ PATH: Final = web.RequestKey("path", str)
 FAILURE: Final = web.RequestKey("failure", str)
 """The code word of the failure that a request was answered with."""
 
-_PROBES: Final = {"/healthz", "/readyz", "/metrics"}
+QUIET: Final = web.RequestKey("quiet", bool)
+"""Set where whoever watches the service asks again and again: a success is logged at debug."""
 
 
 def path_without_secrets(request: web.Request) -> str:
@@ -176,7 +177,7 @@ class AccessLogger(AbstractAccessLogger):
         """Called by aiohttp when a request has been answered; a socket's when it ended."""
         path, failure = request.get(PATH, "?"), request.get(FAILURE)
         self.logger.log(
-            logging.DEBUG if path in _PROBES and response.status < 400 else logging.INFO,
+            logging.DEBUG if QUIET in request and response.status < 400 else logging.INFO,
             "request",
             extra={
                 "method": request.method,

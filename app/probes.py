@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from jackfield.app.accept import accepts
 from jackfield.app.dispatcher import Dispatcher
 from jackfield.app.handler import Handler
+from jackfield.app.logs import QUIET
 from jackfield.app.metrics import Metrics
 from jackfield.app.page import page_headers
 from jackfield.app.tasks import supervised
@@ -67,10 +68,12 @@ class Probes:
 
     async def health(self, request: web.Request) -> web.Response:
         """200 while the process lives."""
+        request[QUIET] = True
         return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
     async def readiness(self, request: web.Request) -> web.Response:
         """503 while the service drains, or a handler is not ready or does not say within a second."""
+        request[QUIET] = True
         draining = self._dispatcher.draining
         waiting = [] if draining else await self._not_ready()
         status = "draining" if draining else "not ready" if waiting else "ready"
@@ -106,6 +109,7 @@ class Probes:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus' text format."""
+        request[QUIET] = True
         body = generate_latest(self._metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -127,16 +127,17 @@ async def test_a_body_in_time_is_the_handlers(jackfield_server: JackfieldServer)
 
 async def test_probes_that_succeed_are_logged_at_debug_alone(tmp_path: Path) -> None:
     """Who asks every second does not fill the log; a probe that fails is told, with its word where it has one."""
-    with running_service(tmp_path, logging={"level": "debug"}) as service:
+    with running_service(tmp_path, logging={"level": "debug"}, server={"base_path": "/files"}) as service:
         async with Outsider(service) as outsider:
-            for path in ("/healthz", "/readyz", "/metrics", "/"):
+            for path in ("/healthz", "/files/healthz", "/files/readyz", "/files/metrics", "/"):
                 assert (await outsider.get(path)).status == 200
             assert (await outsider.http("POST", "/healthz")).status == 405
     found = [
         (each["path"], each["level"], each.get("failure")) for each in service.events if each["event"] == "request"
     ]
     assert found == [
-        ("/healthz", "debug", None), ("/readyz", "debug", None), ("/metrics", "debug", None), ("/", "info", None),
+        ("/healthz", "debug", None), ("/files/healthz", "debug", None), ("/files/readyz", "debug", None),
+        ("/files/metrics", "debug", None), ("/", "info", None),
         ("/healthz", "info", "method_not_allowed"),
     ]  # fmt: skip
 

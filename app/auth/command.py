@@ -2,9 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from yarl import URL
+if TYPE_CHECKING:
+    from yarl import URL
 
 
 def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -18,10 +19,16 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     new.add_argument("--max-size", metavar="SIZE", help="of one upload, as in 10GiB")
     new.add_argument("--daily-quota", metavar="SIZE", help="of what is stored in 24 hours")
     new.add_argument("--max-open", type=int, metavar="N", help="uploads that are open at a time")
-    new.add_argument("--link", type=URL, metavar="URL", help="print a guest link to this page instead of the secret")
+    new.add_argument("--link", type=_url, metavar="URL", help="print a guest link to this page instead of the secret")
     _verb(verbs, "list", "print the names in the file, and when they expire")
     revoke = _verb(verbs, "revoke", "take a token out of the file")
     revoke.add_argument("name", metavar="NAME")
+
+
+def _url(text: str) -> "URL":
+    from yarl import URL
+
+    return URL(text)
 
 
 def _verb(verbs: "argparse._SubParsersAction[Any]", name: str, text: str) -> argparse.ArgumentParser:

@@ -1,16 +1,18 @@
 """The command `jackfield upload`: files in, digests out, and an exit status a script can act on."""
 
 import argparse
-import asyncio
 import os
 import signal
-import ssl
 import sys
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from jackfield.app import credentials
+
+if TYPE_CHECKING:
+    import ssl
 
 _DESCRIPTION = """Send files to the upload handler of a service. A file that an earlier run has stored, and that is
 unchanged since, is not sent again: its receipt is printed anew."""
@@ -53,6 +55,9 @@ def _seconds(text: str) -> float:
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    import asyncio  # here, as what follows: `jackfield --help` must not wait for it
+    import ssl
+
     from jackfield.handlers.upload.client.service import upload_path
 
     try:
@@ -86,8 +91,10 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-async def _main(arguments: argparse.Namespace, tls: ssl.SSLContext | bool, headers: dict[str, str]) -> int:
+async def _main(arguments: argparse.Namespace, tls: "ssl.SSLContext | bool", headers: dict[str, str]) -> int:
     """Send everything; a signal ends it in an orderly way."""
+    import asyncio
+
     from jackfield.handlers.upload.command.run import Command, Options
     from jackfield.handlers.upload.command.state import State
 
