@@ -1,5 +1,7 @@
 """How much of an upload handler one caller may have: uploads, space, bytes a day, and how slowly they may come."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +15,10 @@ from jackfield.app.auth.tokens import Token
 from jackfield.app.handler import Caller
 from jackfield.handlers.upload.handler import Upload
 from jackfield.handlers.upload.settings import UploadOptions
-from jackfield.handlers.upload.uploads.accounts import DAY, Daily
+from jackfield.handlers.upload.store.contract import Part
+from jackfield.handlers.upload.uploads.accounts import AT_ONCE, DAY, Daily
 from jackfield.handlers.upload.uploads.pace import PERIOD, Pace
+from jackfield.handlers.upload.wire.messages import Promise
 from jackfield.testing import JackfieldServer, RunningService
 from tests.support.inprocess import Clock
 from tests.support.manyfiles import answers, file
@@ -92,6 +96,15 @@ async def test_one_caller_has_so_many_open_uploads(jackfield_server: JackfieldSe
     assert (await create(service, SLOW))[0] == 201
 
 
+async def test_nobody_has_all_that_may_be_open(jackfield_server: JackfieldServer) -> None:
+    """Where nothing is set for one caller, a twentieth of `max_open` is left for others."""
+    service = await started(jackfield_server, max_open=40)
+    made = [await create(service, SLOW) for _ in range(39)]
+    assert [status for status, _, _ in made] == [201] * 38 + [429]
+    assert made[38][1]["code"] == "too_many_uploads"
+    assert [(await create(service, OTHER))[0] for _ in range(3)] == [201, 201, 429]
+
+
 async def test_a_folder_on_one_socket_is_never_too_many(jackfield_server: JackfieldServer) -> None:
     """What is ended does not count, so that a thousand files may be poured through a limit of one."""
     service = await started(jackfield_server, max_open_per_user=1)
@@ -163,6 +176,32 @@ async def test_what_never_had_a_byte_goes_soon(jackfield_server: JackfieldServer
     for made, status in ((unused, 404), (used, 200)):
         async with service.session.get(service.url + made["url"]) as answer:
             assert answer.status == status
+
+
+async def test_one_caller_leaves_threads_of_the_store_for_others(
+    jackfield_server: JackfieldServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a burst of creations the store does so many at a time; another caller's comes between them."""
+    service = await started(jackfield_server)
+    store = handler(service).store
+    made, go_on, full, under_way = store.create, asyncio.Event(), asyncio.Event(), Counter[str]()
+
+    async def slow(key: str, promise: Promise) -> Part:
+        under_way[promise.name] += 1
+        if promise.name == "burst":
+            if under_way["burst"] == AT_ONCE:
+                full.set()
+            await go_on.wait()
+        return await made(key, promise)
+
+    monkeypatch.setattr(store, "create", slow)
+    async with asyncio.TaskGroup() as burst:
+        asked = [burst.create_task(create(service, SLOW, name="burst")) for _ in range(3 * AT_ONCE)]
+        await full.wait()
+        assert (await create(service, OTHER, name="beside"))[0] == 201
+        assert under_way["burst"] == AT_ONCE
+        go_on.set()
+    assert [task.result()[0] for task in asked] == [201] * (3 * AT_ONCE)
 
 
 async def test_whoever_sends_a_byte_now_and_then_is_ended(jackfield_server: JackfieldServer, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Accounting for each caller: open uploads, reserved space, and bytes stored in a day."""
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -16,6 +17,11 @@ from jackfield.handlers.upload.wire.words import NO_SPACE, QUOTA_EXCEEDED, TOO_M
 DAY: Final = ACCOUNTED
 NOBODY: Final = Caller(None, "")
 """Whose an upload is of which the store does not know it: no limit counts it."""
+
+AT_ONCE: Final = 12
+"""Creations, syncs and removals of one caller that the store does at a time: it has more threads, for others."""
+
+_LEFT: Final = 20  # where nothing is set, one of so many open uploads is left for others
 
 _STEP: Final = 600.0  # seconds whose bytes are counted together
 _NEGLIGIBLE: Final = 2**20  # bytes of a promise for which no share of the disk is worked out
@@ -84,6 +90,7 @@ class Account:
         self._storing = 0  # of these, those that are ended
         self._creating: list[int] = []  # sizes of those that are being created
         self._stored = Daily()
+        self.turn = asyncio.Semaphore(AT_ONCE)
 
     @property
     def idle(self) -> bool:
@@ -99,8 +106,9 @@ class Account:
     @contextmanager
     def creating(self, size: int) -> Iterator[None]:
         """An upload of so many bytes (0: unknown) is created in here. Raises Failure where it has too much already."""
-        limit = self.caller.max_open or self._options.max_open_per_user
-        if limit is not None and len(self._uploads) - self._storing + len(self._creating) >= limit:
+        most = self._options.max_open
+        limit = self.caller.max_open or self._options.max_open_per_user or most - most // _LEFT
+        if len(self._uploads) - self._storing + len(self._creating) >= limit:
             raise Failure(TOO_MANY_UPLOADS, f"{limit} uploads of yours are open.")
         self.check_quota(size)
         self._creating.append(size)

@@ -204,7 +204,8 @@ class Uploads:
             if lazily:
                 part: Part = self._store.create_lazily(key, promise)
             else:
-                part = await _from_store(self._store.create(key, promise))
+                async with account.turn:
+                    part = await _from_store(self._store.create(key, promise))
             upload = self._add(key, promise, part, account)
         finally:
             self._space.release(size)
@@ -360,7 +361,8 @@ class Uploads:
             if upload.session is not None:
                 upload.session.end(why)
             try:
-                await upload.part.remove()
+                async with upload.account.turn:
+                    await upload.part.remove()
             except OSError as error:
                 raise failure_of(error) from error
             finally:

@@ -277,7 +277,8 @@ class OpenUpload:
         try:
             while self._sync_wanted and self._may_sync():
                 self._sync_wanted, self._sync_mark = False, self.part.offset
-                await self.part.sync()
+                async with self.account.turn:
+                    await self.part.sync()
                 if self.session is not None:
                     self.session.progressed()
         except OSError as error:
@@ -311,7 +312,8 @@ class OpenUpload:
             self._timer.cancel()
             self._timer = None
         try:
-            await self.part.sync()
+            async with self.account.turn:
+                await self.part.sync()
         except OSError as error:
             log.warning("upload.not_durable", upload=self.id, problem=str(error))
             return False
