@@ -14,7 +14,7 @@ from aiohttp import web
 
 from jackfield.handlers.upload.hooks.webhooks import read_secret, signature
 from tests.support import faults
-from tests.support.outsider import Outsider, content, digest, eventually, pour
+from tests.support.outsider import STAGING, Outsider, content, digest, eventually, pour
 from tests.support.receivers import Notebook, endpoint, events_left, told_all, unused_port
 from tests.support.service import Service, jackfield, running_service
 
@@ -195,6 +195,26 @@ async def test_events_wait_while_nobody_is_configured(tmp_path: Path) -> None:
         service.start()
         await told_all(service)
         assert sorted({event["data"]["name"] for event in book.told}) == sorted(names)
+
+
+async def test_an_event_outlives_its_receipt(tmp_path: Path) -> None:
+    """Where receipts are kept for a moment only, the event still waits, and is told."""
+    port = unused_port()
+    (tmp_path / "service").mkdir()
+    options = {"on_stored": {"url": f"http://127.0.0.1:{port}/hook"}, "receipts_kept": "500ms", "expires": "1s"}
+    with running_service(tmp_path / "service", pingpong=None, upload=options) as service:
+        async with Outsider(service) as outsider:
+            names = await pour(outsider, 6)
+
+            async def receipts_gone() -> bool:
+                return not list((service.directory() / STAGING).glob("*.receipt*"))
+
+            await eventually(receipts_gone, 60)
+            service.kill()
+            service.start()
+            async with endpoint(port=port) as found:
+                await told_all(service)
+                assert {event["subject"] for event in found.told} == set(names)
 
 
 @faults.needs_strace
