@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,9 +65,12 @@ def test_a_subscriber_is_one() -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected(service: RunningService) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A TCP connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+async def connected(
+    service: RunningService, made: socket.socket | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A TCP connection, or the one that is made already."""
+    where = {"host": "127.0.0.1", "port": service.port} if made is None else {"sock": made}
+    reader, writer = await asyncio.open_connection(**where)
     try:
         yield reader, writer
     finally:
@@ -98,8 +102,10 @@ async def test_sockets_leave_room_for_requests(
 async def test_a_request_has_to_come_soon(jackfield_server: JackfieldServer, said: bytes) -> None:
     """A connection that says nothing, or half a request, ends after `body_timeout`; after an answer one stays."""
     service = await jackfield_server(SECTIONS, body_timeout="0.3s")
-    async with connected(service) as (kept, asking):
-        asking.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    # What it asks is there before the service can look: the test may be held up for longer than the time limit.
+    first = socket.create_connection(("127.0.0.1", service.port))
+    first.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with connected(service, first) as (kept, asking):
         assert (await kept.readuntil(b"}")).startswith(b"HTTP/1.1 200")
         async with connected(service) as (reader, writer):
             writer.write(said)
