@@ -30,7 +30,7 @@ run: .venv/run ## serve on http://127.0.0.1:8080 with config.yaml
 	@exec $(BIN)/jackfield serve --config config.yaml
 
 test: .venv/test ## run all tests (TESTS=path for some)
-	$(BIN)/python -m pytest -n 4 $(TESTS)
+	$(BIN)/python -m pytest -n 6 $(TESTS)
 
 lint: .venv/test ## ruff: style and format
 	$(BIN)/ruff check .

@@ -137,7 +137,7 @@ async def test_what_is_logged_has_the_documented_fields(service: Service, outsid
     await asyncio.to_thread(service.wait_for, "connection.closed", failure="bad_message")
     (rows,) = tables(section("docs/operations.md", "Logs"))
     documented = {code_words(event)[0]: set(code_words(names)) for event, _, names, _ in rows}
-    always = {"event", "level", "timestamp", "connection", "handler", "exception", "remote", "user"}
+    always = {"event", "level", "timestamp", "connection", "handler", "exception", "remote", "user", "repeated"}
     for event in list(service.events):
         assert event.keys() - always <= documented[event["event"]], event
 

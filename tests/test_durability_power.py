@@ -104,7 +104,14 @@ async def test_what_an_ack_called_durable_survives(disk: Disk) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
-    "kind", [scenes.Storing, scenes.StoringLarge, scenes.Replacing, scenes.StoringInGroup, scenes.RenamingInGroup]
+    "kind",
+    [
+        scenes.StoringLarge,
+        scenes.Replacing,
+        scenes.RenamingInGroup,
+        pytest.param(scenes.Storing, marks=pytest.mark.torture),
+        pytest.param(scenes.StoringInGroup, marks=pytest.mark.torture),
+    ],
 )
 async def test_what_was_stored_survives(disk: Disk, kind: type[Scene]) -> None:
     """A power cut right after a receipt: the file is there under its name, whole, and the receipt and the event too."""

@@ -171,6 +171,7 @@ async def test_between_two_runs(tampered: Service, outside: Path) -> None:
         (planted / "folder.new").mkdir()
         (planted / "folder.part").mkdir()
         (planted / "folder.receipt").mkdir()
+        (planted / os.fsdecode(b"no UTF-8 \xff.receipt")).touch()
         (planted / "link.new").symlink_to(outside)
         for kind in ("group", "receipts"):
             (planted / f"rubbish.{kind}").write_bytes(os.urandom(100))

@@ -77,7 +77,7 @@ async def _swept(service: Service) -> None:
 
 
 @needs_faketime
-@pytest.mark.parametrize("jump", ["+2d", "-2d"])
+@pytest.mark.parametrize("jump", ["+2d", pytest.param("-2d", marks=pytest.mark.torture)])
 async def test_a_clock_that_jumps_ends_nothing(tmp_path: Path, clock: Clock, jump: str) -> None:
     """Two days either way, while the service runs and again at its start: uploads and receipts outlive it."""
     upload = {"expires": "60s", "receipts_kept": "60s"}

@@ -220,7 +220,7 @@ WORDS = """async () => [...(await import("/assets/upload/failure.js")).WORDS.key
 KINDS = {kind.code for module in (errors, words) for kind in vars(module).values() if isinstance(kind, errors.Kind)}
 OF_OTHERS = {  # what no request of this page is answered with
     "method_not_allowed", "upgrade_required", "unsupported_version", "offset_mismatch", "checksum_mismatch",
-    "locked",
+    "locked", "headers_too_large",
 }  # fmt: skip
 
 

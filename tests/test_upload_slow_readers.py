@@ -104,10 +104,13 @@ async def stores(service: RunningService, name: str, size: int) -> None:
         await one.dispose()
 
 
-async def test_two_hundred_that_do_not_read_hold_no_memory(jackfield_server: JackfieldServer, pour: Pour) -> None:
+@pytest.mark.parametrize("sockets", [40, pytest.param(200, marks=pytest.mark.torture)])
+async def test_those_who_do_not_read_hold_no_memory(
+    jackfield_server: JackfieldServer, pour: Pour, sockets: int
+) -> None:
     """They send refused files and bulk in turns. With the memory of the defaults an upload of 8 MiB goes through."""
     service = await jackfield_server({"upload": upload()}, max_connections=1000)
-    for _ in range(200):
+    for _ in range(sockets):
         await pour(service, REFUSED * 800, REFUSED + BULK)
     await until_paused(service)
     assert memory(service) <= 8 * MIB

@@ -1,6 +1,8 @@
 """The receipts that are kept: one to a file, or those of a whole group in one file. Blocking calls."""
 
+import os
 import threading
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -23,7 +25,7 @@ class Receipts:
         self._staging = staging
         self._lock = threading.Lock()  # for a file that is read, changed and written
         self._groups: dict[str, bytes] = {}  # by the key that names the file: the beginnings of all keys in it
-        self._filter = bytearray(_SLOTS)  # a Bloom filter; its only hash is the key's beginning, as keys are digests
+        self._filter = bytearray(_SLOTS)  # a Bloom filter with one hash; somebody else's file may have any name
 
     def open(self) -> None:
         """Look at the files there are. Raises OSError."""
@@ -90,7 +92,7 @@ class Receipts:
 
 
 def _slot(key: str) -> int:
-    return int(key[:8], 16) % _SLOTS
+    return zlib.crc32(os.fsencode(key)) % _SLOTS
 
 
 def _beginning(key: str) -> bytes:
