@@ -36,7 +36,8 @@ ALLOWED_ORIGIN = "https://app.example"
 def pytest_configure(config: pytest.Config) -> None:
     """No example of hypothesis fails because the machine is busy; only the long forms draw new ones in each run."""
     long = config.getoption("markexpr") == "torture"
-    hypothesis.settings.register_profile("jackfield", deadline=None, derandomize=not long)
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("jackfield", deadline=None, derandomize=not long, suppress_health_check=slow)
     hypothesis.settings.load_profile("jackfield")
 
 
