@@ -140,12 +140,20 @@ def black_hole(end: socket.socket) -> None:
 # --- clocks ------------------------------------------------------------------------------------------
 
 
+def _remove_what_the_killed_left() -> None:
+    """faketime's shared memory is named after a process; one that was killed leaves it, and who gets its number fails."""
+    for path in Path("/dev/shm").glob("*faketime_s*_*"):
+        if not Path("/proc", path.name.rpartition("_")[2]).exists():
+            path.unlink(missing_ok=True)
+
+
 class Clock:
     """The wall clock of a service that is started with its `environment`; clocks that cannot jump are left alone."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
         self.jump("+0")
+        _remove_what_the_killed_left()
         shown = subprocess.run(
             ["faketime", "-m", "--exclude-monotonic", "-f", "+0", "env"],
             capture_output=True, text=True, check=True, timeout=10,
