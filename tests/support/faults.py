@@ -141,7 +141,7 @@ def black_hole(end: socket.socket) -> None:
 
 
 def _remove_what_the_killed_left() -> None:
-    """faketime's shared memory is named after a process; one that was killed leaves it, and who gets its number fails."""
+    """faketime names its shared memory after a process: one that was killed leaves it to the next of its number."""
     for path in Path("/dev/shm").glob("*faketime_s*_*"):
         if not Path("/proc", path.name.rpartition("_")[2]).exists():
             path.unlink(missing_ok=True)
