@@ -21,7 +21,7 @@ ifneq ($(SOUND),yes)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run docs test lint types coverage check fix bench bench-quick torture lock clean
+.PHONY: help run docs test slow lint types coverage check fix bench bench-quick torture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ help: ## list the targets
 run: .venv/run ## serve on http://127.0.0.1:8080 with config.yaml
 	@exec $(BIN)/jackfield serve --config config.yaml
 
-test: .venv/test ## run all tests (TESTS=path for some)
-	$(BIN)/python -m pytest -n 6 $(TESTS)
+test: .venv/test ## run the tests but for the slow ones (TESTS=path for some, slow ones too)
+	$(BIN)/python -m pytest -n 6 $(if $(filter tests,$(TESTS)),-m "not slow and not torture") $(TESTS)
+
+slow: .venv/test ## run the slow ones: what is killed, cut off and installed again and again
+	$(BIN)/python -m pytest -n 6 -m "slow and not torture" tests
 
 lint: .venv/test ## ruff: style and format
 	$(BIN)/ruff check .
@@ -47,7 +50,7 @@ coverage: .venv/test ## what the tests of single modules run through: all of the
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100 --include='$(PURE)'
 	$(BIN)/coverage report --skip-covered --fail-under=$(FLOOR) --include='$(IMPURE)'
 
-check: lint types test coverage ## lint, types, tests and coverage
+check: lint types test slow coverage ## lint, types, all tests and coverage
 
 fix: .venv/test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

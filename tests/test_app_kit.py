@@ -17,6 +17,8 @@ import yaml
 from jackfield.app.cli import main
 from tests.support.service import COMMAND, PATIENCE, running_service
 
+pytestmark = pytest.mark.slow
+
 HANDLER = """
 from jackfield import Connection, Handler
 

@@ -22,6 +22,8 @@ from tests.support.resuming_many import ResumingMany
 from tests.support.service import Service, configuration, running_service, upload
 from tests.support.watcher import Watcher
 
+pytestmark = pytest.mark.slow
+
 KIB, MIB = 2**10, 2**20
 LARGE = (20 * MIB + 1, 17 * MIB, 5 * MIB + 3, 2 * MIB)
 SMALL = (0, 1, 5, 4 * KIB, 100 * KIB, 600 * KIB)

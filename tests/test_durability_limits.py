@@ -12,6 +12,8 @@ from tests.support.outsider import STAGING, Outsider, content, eventually, fresh
 from tests.support.rawsocket import Opcode, Refusal, frame
 from tests.support.service import Service, running_service
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 

@@ -20,7 +20,7 @@ from tests.support.resuming import FRAMINGS, Job, Resuming
 from tests.support.scenes import Scene
 from tests.support.service import Service, configuration, upload
 
-pytestmark = pytest.mark.timeout(300)  # many starts, each of them short
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # many starts, each of them short
 
 MIB = 2**20
 NOBODY = {"url": "http://127.0.0.1:9/"}  # nobody listens there: events wait

@@ -6,12 +6,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.faults import ended, fault, hung, needs_strace
 from tests.support.outsider import Outsider, content
 from tests.support.rawsocket import RawSocket
 from tests.support.service import COMMAND, PATIENCE, configuration, pingpong, running_service, upload
+
+pytestmark = pytest.mark.slow
 
 MIB = 2**20
 DATA = content(3 * MIB)

@@ -17,6 +17,7 @@ from tests.support.scenes import Scene
 from tests.support.service import Service, configuration, upload
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(bool(strace.unavailable()), reason=strace.unavailable()),
     pytest.mark.timeout(300),  # many starts, each of them short
 ]

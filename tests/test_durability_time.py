@@ -21,6 +21,8 @@ from tests.support.outsider import STAGING, Outsider, eventually
 from tests.support.service import Service, running_service
 from tests.support.writer import Writer
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_sweep_spares_an_upload_that_is_taken_up_while_others_go(tmp_path: Path) -> None:
     """A socket that was let in before the end of time, and holds the upload only now, keeps it."""

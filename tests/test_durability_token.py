@@ -11,6 +11,8 @@ from tests.support.faults import fault, needs_strace
 from tests.support.outsider import Outsider, content, digest
 from tests.support.service import running_service
 
+pytestmark = pytest.mark.slow
+
 _STEPS = "link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,fdatasync"
 LARGE = 17 * 2**20  # bytes from which on it is written down before that the file is whole
 

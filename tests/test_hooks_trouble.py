@@ -18,6 +18,8 @@ from tests.support.outsider import STAGING, Outsider, content, digest, eventuall
 from tests.support.receivers import Notebook, endpoint, events_left, told_all, unused_port
 from tests.support.service import Service, jackfield, running_service
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def serving(folder: Path, hook: dict[str, Any], **server: object) -> AsyncIterator[tuple[Service, Outsider]]:

@@ -13,6 +13,8 @@ from tests.support.outsider import STAGING, Outsider, content, digest, eventuall
 from tests.support.rawsocket import RawSocket
 from tests.support.service import Service, running_service
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 

@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 
 from tests.support.documents import PROJECT
 
+pytestmark = pytest.mark.slow
+
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
 NOT_OURS = shutil.ignore_patterns(
     ".git", ".venv*", "__pycache__", "*.egg-info", "build", "dist", "var", ".*_cache", ".hypothesis", ".coverage*",

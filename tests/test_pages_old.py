@@ -11,7 +11,10 @@ from tests.support.browser import CHROMIUM, drop, page_of
 from tests.support.service import Service
 from tests.support.uploadpage import MEBIBYTE, batch, contents, expect_batch, expect_state, make, open_upload, stored
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
+]
 
 OLD = """
 delete Promise.withResolvers;

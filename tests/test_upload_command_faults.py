@@ -13,6 +13,8 @@ from tests.support.scripted import Conversation, Scripted, for_ever
 from tests.support.service import Service, running_service
 from tests.support.uploader import Uploader
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 
 

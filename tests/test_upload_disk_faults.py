@@ -24,6 +24,8 @@ from jackfield.handlers.upload.wire.messages import Promise, Receipt
 from tests.support.failing_disk import ERRORS, FailingDisk
 from tests.support.outsider import content
 
+pytestmark = pytest.mark.slow
+
 DATA = content(160_000)
 FIRST = 60_000  # bytes that were there before the operation; a part made lazily has them in memory
 NAME = "d/a.txt"

@@ -11,6 +11,8 @@ from tests.support.manyfiles import answers, file, many
 from tests.support.outsider import Outsider, digest
 from tests.support.service import Service, jackfield, running_service
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
