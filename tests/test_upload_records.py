@@ -77,6 +77,8 @@ WRONG: list[tuple[list[str], Any]] = [
     (["promise", "size"], 4),  # fewer than are there
     (["promise", "size"], "10"),
     (["promise", "sha256"], "A" * 64),
+    (["promise", "length"], -1),
+    (["promise", "metadata"], "filename YQ==\r\nX: y"),
     (["durable"], -1),
     (["durable"], 5.0),
     (["touched"], None),
