@@ -64,6 +64,7 @@ def test_a_link_for_guests_says_it_by_itself(browser: Browser, gated: Service, t
         open_upload(page, f"{gated.url}/upload#{SECRET}")
         expect(page).to_have_url(f"{gated.url}/upload")
         page.reload()
+        expect(page.locator("html")).to_have_attribute("data-ready", "")
         page.set_input_files("#files", make(tmp_path, "guest.bin", 999))
         expect_state(page, "guest.bin", "stored")
 

@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import subprocess
+from asyncio.subprocess import Process
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 _KEPT: Final = 4096  # bytes of its output that are looked at
 _LINE: Final = 500  # characters of the first line of it
@@ -53,10 +54,7 @@ async def run(words: Sequence[str], event: bytes, limit: float, *, errors: bool)
     reading, writing = os.pipe()
     try:
         with os.fdopen(writing, "wb", buffering=0) as output, _file_of(event) as given:
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=given, stdout=output, stderr=output if errors else subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
+            process = await _begin(words, given, output, output if errors else subprocess.DEVNULL)
     except BaseException:
         os.close(reading)
         raise
@@ -74,6 +72,21 @@ async def run(words: Sequence[str], event: bytes, limit: float, *, errors: bool)
     return Ended(status, _first_line(head.data))
 
 
+async def _begin(words: Sequence[str], given: int, output: IO[bytes], errors: IO[bytes] | int) -> Process:
+    """Begin it. Where this is cancelled meanwhile it may run already: then it is ended, with all that it has begun."""
+    beginning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *words, stdin=given, stdout=output, stderr=errors, start_new_session=True,
+        )
+    )  # fmt: skip
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(await beginning)
+        raise
+
+
 @contextlib.contextmanager
 def _file_of(data: bytes) -> Iterator[int]:
     """A descriptor from which it can be read: no pipe, which would have to be written while the program runs."""
@@ -86,7 +99,7 @@ def _file_of(data: bytes) -> Iterator[int]:
         os.close(fd)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: Process) -> None:
     if process.returncode is not None:
         return
     _signal(process.pid, signal.SIGTERM)
