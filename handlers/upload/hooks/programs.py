@@ -59,16 +59,18 @@ async def run(words: Sequence[str], event: bytes, limit: float, *, errors: bool)
         os.close(reading)
         raise
     pipe = os.fdopen(reading, "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: head, pipe)
     try:
-        async with asyncio.timeout(limit):
-            status = await process.wait()
-        with contextlib.suppress(TimeoutError):  # what it has begun may still hold its output
-            async with asyncio.timeout(_GRACE):
-                await head.over.wait()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: head, pipe)
+        try:
+            async with asyncio.timeout(limit):
+                status = await process.wait()
+            with contextlib.suppress(TimeoutError):  # what it has begun may still hold its output
+                async with asyncio.timeout(_GRACE):
+                    await head.over.wait()
+        finally:
+            transport.close()
     finally:
         await asyncio.shield(_end(process))
-        transport.close()
     return Ended(status, _first_line(head.data))
 
 
