@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.browser import ELSEWHERE, chromium
+from tests.support.faults import on_a_disk_of
 from tests.support.outsider import Outsider
 from tests.support.scripted import Scripted, scripted
 from tests.support.service import Service, pingpong, running_service, upload
@@ -76,6 +77,16 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """What the Python client sends with."""
     async with aiohttp.ClientSession() as found:
         yield found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Service]:
+    """A service on a disk of 16 MiB, of which 4 are to stay free."""
+    directory = tmp_path / "upload"
+    directory.mkdir()
+    prefix = on_a_disk_of("16m", directory)
+    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB", "reserve": "100%"}) as service:
+        yield service
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.faults import inside, on_a_disk_of
+from tests.support.faults import inside
 from tests.support.outsider import STAGING, Outsider, content, eventually, fresh_name
 from tests.support.rawsocket import Opcode, Refusal, frame
 from tests.support.service import Service, running_service
@@ -18,16 +17,6 @@ MIB = 2**20
 
 
 # --- space ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Service]:
-    """A service on a disk of 16 MiB, of which 4 are to stay free."""
-    directory = tmp_path / "upload"
-    directory.mkdir()
-    prefix = on_a_disk_of("16m", directory)
-    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB", "reserve": "100%"}) as service:
-        yield service
 
 
 def _stored(service: Service, name: str) -> bytes:

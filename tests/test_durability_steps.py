@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import scenes, strace
-from tests.support.deaths import play, start, start_to_die, steps_of_start
+from tests.support.deaths import not_started, play, start, start_to_die, steps_of_start
 from tests.support.documents import PROJECT
 from tests.support.outsider import STAGING, Outsider
 from tests.support.scenes import Scene
-from tests.support.service import Service, configuration, upload
+from tests.support.service import Service
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,11 +43,8 @@ EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.t
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service that has not been started."""
-    (tmp_path / "service").mkdir()
-    made = Service(tmp_path / "service", configuration(pingpong=None, upload=upload()))
-    yield made
-    if made.running:
-        made.kill()
+    with not_started(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("kind", SCENES)

@@ -9,12 +9,12 @@ import pytest
 from aiohttp import web
 
 from tests.support import scenes, strace
-from tests.support.deaths import play, start
+from tests.support.deaths import not_started, play, start
 from tests.support.documents import code_words, section, tables
 from tests.support.outsider import STAGING, Outsider, digest, eventually
 from tests.support.receivers import Endpoint, endpoint, events_left, told_all
 from tests.support.scenes import Scene
-from tests.support.service import Service, configuration, upload
+from tests.support.service import Service
 
 pytestmark = [
     pytest.mark.skipif(bool(strace.unavailable()), reason=strace.unavailable()),
@@ -56,11 +56,8 @@ class StoringCrowd(Telling, scenes.StoringCrowd):
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service that has not been started."""
-    (tmp_path / "service").mkdir()
-    made = Service(tmp_path / "service", configuration(pingpong=None, upload=upload()))
-    yield made
-    if made.running:
-        made.kill()
+    with not_started(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

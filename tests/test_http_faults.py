@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.curl import answer, chunk, head
-from tests.support.faults import inside, on_a_disk_of
+from tests.support.curl import chunk, head
+from tests.support.faults import inside
 from tests.support.outsider import STAGING, Outsider, content, digest, eventually, fresh_name
+from tests.support.rawhttp import answer
 from tests.support.rawsocket import RawSocket
 from tests.support.service import Service, running_service
 
@@ -70,19 +71,9 @@ async def test_stopped_in_the_middle_it_says_so_and_leaves_nothing(service: Serv
         opened = await half(outsider, "PUT", 3 * MIB)
         service.signal(signal.SIGTERM)
         found = await answer(opened)
-        assert (found.status, found.word, found.headers["retry-after"]) == (503, "draining", "5")
+        assert (found.status, found.code, found.headers["retry-after"]) == (503, "draining", "5")
         assert await asyncio.to_thread(service.wait) == 0
         assert (outsider.published(), parts(service)) == ([], [])
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Service]:
-    """A service on a disk of 16 MiB, of which 4 are to stay free."""
-    directory = tmp_path / "upload"
-    directory.mkdir()
-    prefix = on_a_disk_of("16m", directory)
-    with running_service(tmp_path, prefix=prefix, upload={"min_free": "4MiB", "reserve": "100%"}) as service:
-        yield service
 
 
 async def test_a_full_disk(small_disk: Service) -> None:
@@ -90,12 +81,12 @@ async def test_a_full_disk(small_disk: Service) -> None:
     async with Outsider(small_disk) as outsider:
         waiting = await outsider.tcp()
         await waiting.send(head("PUT", "/upload/a", 13 * MIB, expect="100-continue"))
-        assert (await answer(waiting)).word == "no_space"
+        assert (await answer(waiting)).code == "no_space"
         for _ in range(2):
             opened = await outsider.tcp()
             opened.write(head("PUT", f"/upload/{fresh_name()}", None) + chunk(content(14 * MIB)) + chunk(b""))
             found = await answer(opened)
-            assert (found.status, found.word) == (507, "no_space")
+            assert (found.status, found.code) == (507, "no_space")
         data = content(9 * MIB)
         opened = await outsider.tcp()
         opened.write(head("PUT", "/upload/fits", len(data)) + data)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.curl import Answered, answer, chunk, curl, head, needs_curl
+from tests.support.curl import chunk, curl, head, needs_curl
 from tests.support.outsider import Outsider, content, digest, eventually, fresh_name
+from tests.support.rawhttp import Answered, answer
 from tests.support.service import Service
 
 MIB = 2**20
@@ -92,7 +93,7 @@ async def test_if_one_fails_those_before_it_are_told(outsider: Outsider) -> None
         (field(bytes(MIB + 1)), 413, "too_large"),
     ):
         found = await post(outsider, form(file(good, b"good"), wrong, file("behind", b"")), at="/small")
-        assert (found.status, found.word) == (status, word)
+        assert (found.status, found.code) == (status, word)
         assert [each["sha256"] for each in json.loads(found.body)["stored"]] == [digest(b"good")]
         assert not {bad, "behind"} & {*outsider.published("/small")}
 
@@ -106,13 +107,13 @@ async def test_a_form_without_a_file_and_what_is_no_form(outsider: Outsider, bod
     """400, and nothing is stored."""
     found = await post(outsider, body)
     assert found.status == 400
-    assert found.word in ("bad_request", "incomplete")
+    assert found.code in ("bad_request", "incomplete")
     assert "cut" not in outsider.published()
 
 
 async def test_a_form_without_a_boundary(outsider: Outsider) -> None:
     """400 as well."""
-    assert (await post(outsider, form(file("x", b"")), kind="multipart/form-data")).word == "bad_request"
+    assert (await post(outsider, form(file("x", b"")), kind="multipart/form-data")).code == "bad_request"
 
 
 async def test_a_form_that_ends_early_or_stalls(outsider: Outsider) -> None:
@@ -122,7 +123,7 @@ async def test_a_form_that_ends_early_or_stalls(outsider: Outsider) -> None:
     opened = await outsider.tcp()
     await opened.send(head("POST", "/idle", len(body), content_type=FORM) + body[:-1000])
     found = await answer(opened)
-    assert (found.status, found.word) == (408, "idle")
+    assert (found.status, found.code) == (408, "idle")
     assert [each["name"] for each in json.loads(found.body)["stored"]] == [whole]
     opened = await outsider.tcp()
     await opened.send(head("POST", "/idle", len(body), content_type=FORM) + body[:-1000])
@@ -149,7 +150,7 @@ async def test_a_browser_gets_a_page(outsider: Outsider) -> None:
 async def test_a_page_of_another_site_cannot_post_one(outsider: Outsider) -> None:
     """A form needs no preflight, so its `Origin` is what counts."""
     for origin in ("https://elsewhere.example", "null"):
-        assert (await post(outsider, form(file("x", b"")), origin=origin)).word == "forbidden_origin"
+        assert (await post(outsider, form(file("x", b"")), origin=origin)).code == "forbidden_origin"
 
 
 @needs_curl

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.curl import answer, chunk, curl, digest_field, head, needs_curl
+from tests.support.curl import chunk, curl, digest_field, head, needs_curl
 from tests.support.outsider import Outsider, content, digest, eventually, fresh_name
+from tests.support.rawhttp import answer
 from tests.support.service import Service
 
 MIB = 2**20
@@ -105,7 +106,7 @@ async def test_what_is_not_a_whole_file_as_it_is(
     await opened.send(head("PUT", f"/upload/{name}", 4, **headers) + b"data")
     found = await answer(opened)
     assert found.status == status
-    assert status == 417 or found.word == word
+    assert status == 417 or found.code == word
     assert name not in outsider.published()
 
 
@@ -122,7 +123,7 @@ async def test_a_refusal_costs_no_bytes(outsider: Outsider) -> None:
         opened = await outsider.tcp()
         await opened.send(head("PUT", path, size, expect="100-continue"))
         found = await answer(opened)
-        assert (found.status, found.word, found.headers["connection"]) == (status, word, "close")
+        assert (found.status, found.code, found.headers["connection"]) == (status, word, "close")
         await opened.ended()
 
 
@@ -142,7 +143,7 @@ async def test_more_than_is_allowed_in_chunks(outsider: Outsider) -> None:
     before = outsider.parts("/small")
     opened = await outsider.tcp()
     await opened.send(head("PUT", "/small/chunked.bin", None) + chunk(content(MIB)) + chunk(b"x") + chunk(b""))
-    assert (await answer(opened)).word == "too_large"
+    assert (await answer(opened)).code == "too_large"
     assert "chunked.bin" not in outsider.published("/small")
     await _nothing_staged(outsider, "/small", before)
 
@@ -182,7 +183,7 @@ async def test_a_body_that_nobody_wants_is_read_on(outsider: Outsider, size: int
     opened = await outsider.tcp()
     opened.write(head("PUT", "/upload/.hidden", size) + content(size))
     found = await answer(opened)
-    assert found.word == "invalid_name"
+    assert found.code == "invalid_name"
     if size <= MIB:
         await opened.send(head("GET", "/healthz", 0))
         assert (await answer(opened)).status == 200
@@ -196,7 +197,7 @@ async def test_a_body_that_is_refused_in_its_middle_is_read_on(outsider: Outside
     opened = await outsider.tcp()
     opened.write(head("PUT", f"/small/{fresh_name()}", None) + chunk(content(2 * MIB)) + chunk(b""))
     found = await answer(opened)
-    assert found.word == "too_large"
+    assert found.code == "too_large"
     if found.headers.get("connection") != "close":
         await opened.send(head("GET", "/healthz", 0))
         assert (await answer(opened)).status == 200
@@ -213,7 +214,7 @@ async def test_a_request_that_ends_early_leaves_nothing(outsider: Outsider, how:
     await opened.delivered()
     getattr(opened, how)()
     if how == "half_close" and size:
-        assert (await answer(opened)).word == "incomplete"
+        assert (await answer(opened)).code == "incomplete"
     await _nothing_staged(outsider, "/upload", before)
     assert name not in outsider.published()
 
@@ -234,7 +235,7 @@ async def test_a_body_that_stalls(outsider: Outsider) -> None:
         opened = await outsider.tcp()
         await opened.send(head("PUT", f"/idle/{fresh_name()}", framing) + (b"half" if framing else chunk(b"half")))
         found = await answer(opened)
-        assert (found.status, found.word) == (408, "idle")
+        assert (found.status, found.code) == (408, "idle")
         await _nothing_staged(outsider, "/idle", before)
 
 

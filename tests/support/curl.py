@@ -1,4 +1,4 @@
-"""The real curl, and answers read from a bare connection."""
+"""The real curl, and what one sends in its place on a bare connection."""
 
 import asyncio
 import base64
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.support.rawsocket import DEADLINE, RawSocket
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -43,31 +41,6 @@ async def curl(*words: str | Path, stdin: bytes | None = None, at: Path | None =
     place = text.index('{"status"')
     told: dict[str, Any] = json.JSONDecoder().raw_decode(text, place)[0]
     return Curled(process.returncode or 0, told["status"], body[:-1], told["headers"], text[:place])
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One answer on a bare connection; header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def word(self) -> str:
-        """The code word of its problem document."""
-        assert self.headers["content-type"].startswith("application/problem+json"), self
-        return str(json.loads(self.body)["code"])
-
-
-async def answer(opened: RawSocket, deadline: float = DEADLINE) -> Answered:
-    """The next answer on it, 1xx too."""
-    async with asyncio.timeout(deadline):
-        head = await opened.reader.readuntil(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await opened.reader.readexactly(int(headers.get("content-length", "0")))
-    return Answered(int(first.split()[1]), headers, body)
 
 
 def head(method: str, path: str, size: int | None = None, **headers: str) -> bytes:

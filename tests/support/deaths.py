@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,19 @@ import pytest
 from tests.support import strace
 from tests.support.resuming import surviving
 from tests.support.scenes import Scene
-from tests.support.service import Service
+from tests.support.service import Service, configuration, upload
+
+
+@contextmanager
+def not_started(folder: Path) -> Iterator[Service]:
+    """A service that is to be started, in a folder of its own; it is killed if it runs at the end."""
+    (folder / "service").mkdir()
+    made = Service(folder / "service", configuration(pingpong=None, upload=upload()))
+    try:
+        yield made
+    finally:
+        if made.running:
+            made.kill()
 
 
 async def start(service: Service) -> None:

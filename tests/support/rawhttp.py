@@ -10,8 +10,8 @@ from tests.support.rawsocket import DEADLINE, RawSocket
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer; the names of its headers are in lower case."""
+class Answered:
+    """One answer on a bare connection; the names of its headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -20,7 +20,20 @@ class Said:
     @property
     def code(self) -> str:
         """The code word of its problem document."""
+        assert self.headers["content-type"].startswith("application/problem+json"), self
         return str(json.loads(self.body)["code"])
+
+
+async def answer(opened: RawSocket, deadline: float = DEADLINE, *, method: str = "") -> Answered:
+    """The next answer on it, 1xx too; `method` is the request's, where it was HEAD."""
+    async with asyncio.timeout(deadline):
+        head = await opened.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status = int(first.split()[1])
+        bare = status < 200 or status == 204 or method == "HEAD"
+        body = await opened.reader.readexactly(0 if bare else int(headers.get("content-length", "0")))
+    return Answered(status, headers, body)
 
 
 class RawRequest:
@@ -50,18 +63,11 @@ class RawRequest:
         """The link is gone."""
         self.socket.drop()
 
-    async def said(self) -> Said:
+    async def said(self) -> Answered:
         """The next answer, an interim one too."""
-        async with asyncio.timeout(DEADLINE):
-            head = await self.socket.reader.readuntil(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            status = int(first.split()[1])
-            bare = status < 200 or status == 204 or self._method == "HEAD"
-            size = 0 if bare else int(headers.get("content-length", "0"))
-            return Said(status, headers, await self.socket.reader.readexactly(size))
+        return await answer(self.socket, method=self._method)
 
-    async def answer(self) -> Said:
+    async def answer(self) -> Answered:
         """The final answer."""
         while (said := await self.said()).status < 200:
             pass

@@ -5,7 +5,7 @@ import hashlib
 from urllib.parse import quote, urlsplit
 
 from tests.support.outsider import Answer, Outsider, eventually
-from tests.support.rawhttp import RawRequest, Said
+from tests.support.rawhttp import Answered, RawRequest
 from tests.support.tus import reached
 
 DRAFT = {"Upload-Draft-Interop-Version": "8"}
@@ -34,7 +34,7 @@ def creation(name: str, size: int | None, *, complete: bool, length: int | None 
     }
 
 
-def path_of(said: Said) -> str:
+def path_of(said: Answered) -> str:
     """Of the upload resource that an answer names."""
     return urlsplit(said.headers["location"]).path
 

@@ -16,7 +16,6 @@ from jackfield.handlers.upload.client.deadline import Deadline
 from jackfield.handlers.upload.client.failures import (
     Gone,
     Lost,
-    NoSocket,
     Superseded,
     TokenConflict,
     UploadError,
@@ -207,12 +206,7 @@ class _Upload:
         stored = None if self._found else await self._create()
         if stored is not None:
             return await self._stored_already(stored)
-        if self._service.has_sockets:
-            try:
-                return await self._by_socket()
-            except NoSocket:
-                self._service.do_without()
-        return await self._by_requests()
+        return await self._service.send(self._by_socket, self._by_requests)
 
     async def _by_socket(self) -> Receipt:
         async with self._service.socket(self._token) as socket:

@@ -11,7 +11,6 @@ from jackfield.handlers.upload.client.connection import Connect, Connection
 from jackfield.handlers.upload.client.deadline import Deadline
 from jackfield.handlers.upload.client.failures import (
     Lost,
-    NoSocket,
     NoSpace,
     RequestTooLarge,
     Superseded,
@@ -88,12 +87,7 @@ class _Many:
                 await self._deadline.back_off(error)
 
     async def _attempt(self) -> None:
-        if self._service.has_sockets:
-            try:
-                return await self._by_socket()
-            except NoSocket:
-                self._service.do_without()
-        return await self._by_requests()
+        await self._service.send(self._by_socket, self._by_requests)
 
     async def _by_requests(self) -> None:
         """Two requests for each file, a few files at a time."""

@@ -5,11 +5,11 @@ import base64
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -29,6 +29,8 @@ from jackfield.handlers.upload.client.failures import (
 from jackfield.handlers.upload.wire.messages import Creation, Receipt, print_creation
 
 logger = logging.getLogger("jackfield.upload")
+
+_T = TypeVar("_T")
 
 _DRAFT = {"Upload-Draft-Interop-Version": "8"}
 _PARTIAL = {"Content-Type": "application/partial-upload"}
@@ -129,7 +131,16 @@ class Service:
         """Whether a WebSocket may get through; False once one did not, in this session."""
         return self.url.origin() not in _WITHOUT.get(self._session, ())
 
-    def do_without(self) -> None:
+    async def send(self, by_socket: Callable[[], Awaitable[_T]], by_requests: Callable[[], Awaitable[_T]]) -> _T:
+        """Send by a socket, or by requests where no WebSocket gets through."""
+        if self.has_sockets:
+            try:
+                return await by_socket()
+            except NoSocket:
+                self._do_without()
+        return await by_requests()
+
+    def _do_without(self) -> None:
         """From now on no WebSocket is tried in this session; that is said once."""
         origins = _WITHOUT.setdefault(self._session, set())
         if self.url.origin() not in origins:

@@ -147,13 +147,7 @@ class Append:
         """
         effect = await self._session.receive(End(sha256))
         assert isinstance(effect, Finish)
-        finishing = self._session.finish(effect.sha256)
-        try:
-            return await self._body.interruptible(_wait(finishing))
-        except Failure as failure:
-            if failure.kind is not DRAINING or finishing.done():
-                raise
-            return await _wait(finishing)  # the service ends, and this ends well
+        return await self._session.store(effect.sha256, self._body)
 
 
 async def _prove(proof: Proof, batch: Batch) -> None:
@@ -163,11 +157,6 @@ async def _prove(proof: Proof, batch: Batch) -> None:
     except BaseException:
         batch.release()
         raise
-
-
-async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
-    """What it comes to; being cancelled here does not cancel it."""
-    return await asyncio.shield(finishing)
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """Resumable Uploads for HTTP: draft-ietf-httpbis-resumable-upload-11, interop version 8."""
 
-import secrets
 import warnings
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from jackfield.handlers.upload.http.names import normalised
 from jackfield.handlers.upload.http.proof import Proof
 from jackfield.handlers.upload.http.taking import Taking, offset_mismatch
 from jackfield.handlers.upload.store.contract import Kept
-from jackfield.handlers.upload.uploads.registry import Uploads, key_of
+from jackfield.handlers.upload.uploads.registry import Uploads, draw_token, key_of
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import fields
 from jackfield.handlers.upload.wire.messages import Promise
@@ -24,7 +23,6 @@ INTEROP: Final = "Upload-Draft-Interop-Version"
 COMPLETE: Final = "Upload-Complete"
 PARTIAL: Final = "application/partial-upload"
 _VERSION: Final = 8
-_BYTES_OF_TOKEN: Final = 24
 _TYPES: Final = "https://iana.org/assignments/http-problem-types#"
 _ALGORITHMS: Final = {"sha-512": "sha512", "sha-256": "sha256"}
 """Of `Content-Digest`, the best first, and what `hashlib` calls them."""
@@ -49,7 +47,7 @@ class Resumable:
         """`POST /upload` with `Upload-Complete`: 201; where that is `?1`, with the receipt."""
         _check_coding(request)
         complete = fields.boolean(_field(request, COMPLETE)) or False
-        token = secrets.token_urlsafe(_BYTES_OF_TOKEN)
+        token = draw_token()
         name = _name(request) or key_of(token)[:16]
         promise = Promise(name, _length(request, body, 0, complete=complete), _representation(request))
         body.check()

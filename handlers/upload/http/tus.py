@@ -3,7 +3,6 @@
 The protocol says what it has to say in headers; what fails is a problem document as everywhere.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, Final, ParamSpec
 
@@ -15,7 +14,7 @@ from jackfield.handlers.upload.http import answers
 from jackfield.handlers.upload.http.proof import Proof
 from jackfield.handlers.upload.http.taking import Taking, offset_mismatch
 from jackfield.handlers.upload.store.contract import Kept
-from jackfield.handlers.upload.uploads.registry import Uploads, key_of
+from jackfield.handlers.upload.uploads.registry import Uploads, draw_token, key_of
 from jackfield.handlers.upload.uploads.upload import OpenUpload
 from jackfield.handlers.upload.wire import tus
 from jackfield.handlers.upload.wire.messages import Promise
@@ -23,7 +22,6 @@ from jackfield.handlers.upload.wire.words import CHECKSUM_MISMATCH, DIGEST_MISMA
 
 RESUMABLE: Final = "Tus-Resumable"
 BYTES: Final = "application/offset+octet-stream"
-_BYTES_OF_TOKEN: Final = 24
 _VERSION: Final = {RESUMABLE: tus.VERSION}
 
 _P = ParamSpec("_P")
@@ -71,7 +69,7 @@ class Tus:
         """`POST /upload`: 201 with `Location`; what comes with it is durable."""
         if body.size != 0:
             _check_type(request)
-        token = secrets.token_urlsafe(_BYTES_OF_TOKEN)
+        token = draw_token()
         promise, proof = _promise(request, token), _proof(request)
         body.check()
         _, upload = await self._uploads.create(promise, request[CALLER], token=token)

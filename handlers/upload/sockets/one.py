@@ -124,13 +124,7 @@ class Socket:
             return await self._connection.stream.next()  # does not wait for what is there already
 
     async def _finish(self, finish: Finish) -> Receipt:
-        finishing = self._session.finish(finish.sha256)
-        try:
-            return await self._connection.interruptible(_wait(finishing))
-        except Failure as failure:
-            if failure.kind is not DRAINING or finishing.done():
-                raise
-            return await _wait(finishing)  # the service ends, and this ends well
+        return await self._session.store(finish.sha256, self._connection)
 
 
 async def say_stored(connection: Connection, token: str, receipt: Receipt, *, plain: bool) -> NoReturn:
@@ -142,8 +136,3 @@ async def say_stored(connection: Connection, token: str, receipt: Receipt, *, pl
 def _closing(receipt: Receipt) -> str:
     """The receipt of a plain upload: a reason of at most 123 bytes."""
     return f"stored {receipt.size} sha256:{receipt.sha256}"
-
-
-async def _wait(finishing: "asyncio.Task[Receipt]") -> Receipt:
-    """What it comes to; being cancelled here does not cancel it."""
-    return await asyncio.shield(finishing)

@@ -109,7 +109,7 @@ class Uploads:
         """
         try:
             if token is None:
-                drawn = secrets.token_urlsafe(_BYTES_OF_TOKEN)
+                drawn = draw_token()
                 return drawn, await self._create(
                     key_of(drawn), promise, self._accounts.of(caller), lazily=lazily, ask_later=ask_later
                 )
@@ -405,6 +405,11 @@ def _promises(promise: Promise) -> tuple[str, int | None, str | None]:
 def _owner(promise: Promise) -> Caller:
     """For whom it was let in; what a token says of it is known again with its next request."""
     return NOBODY if promise.origin is None else Caller(promise.origin.user, promise.origin.remote)
+
+
+def draw_token() -> str:
+    """A new one, of 192 random bits."""
+    return secrets.token_urlsafe(_BYTES_OF_TOKEN)
 
 
 def key_of(token: str) -> str:

@@ -1,10 +1,10 @@
 """One upload held by one socket or request, from the take-over to its release."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
-from jackfield.app.errors import INTERNAL
+from jackfield.app.errors import DRAINING, INTERNAL
 from jackfield.app.handler import Batch, Failure, get_logger
 from jackfield.handlers.upload import tasks
 from jackfield.handlers.upload.settings import UploadOptions
@@ -19,6 +19,8 @@ UNDER_WAY: Final = 3
 
 log = get_logger()
 
+_T = TypeVar("_T")
+
 
 class Source(Protocol):
     """Where the bytes come from, as a session sees it."""
@@ -26,6 +28,13 @@ class Source(Protocol):
     @property
     def paused(self) -> bool:
         """Whether it is not read now, for want of memory."""
+
+
+class Client(Protocol):
+    """Who sends the bytes: a connection, or a request's body."""
+
+    async def interruptible(self, wait: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for it; the end of the client's link, or of the service, is raised here."""
 
 
 class Session:
@@ -178,6 +187,16 @@ class Session:
         promised = self.upload.promise.sha256
         return self.upload.finish(self, [digest for digest in (promised, sha256) if digest is not None])
 
+    async def store(self, sha256: str | None, client: Client) -> Receipt:
+        """The same, and wait for it, as long as nobody interrupts the client; the end of the service is waited out."""
+        finishing = self.finish(sha256)
+        try:
+            return await client.interruptible(_shielded(finishing))
+        except Failure as failure:
+            if failure.kind is not DRAINING or finishing.done():
+                raise
+            return await _shielded(finishing)  # the service ends, and this ends well
+
     @property
     def backpressured(self) -> bool:
         """See `Writer`."""
@@ -230,3 +249,8 @@ def first(views: Sequence[memoryview], size: int) -> Sequence[memoryview]:
         kept.append(view[:size])
         size -= len(kept[-1])
     return kept
+
+
+async def _shielded(finishing: "asyncio.Task[Receipt]") -> Receipt:
+    """What it comes to; being cancelled here does not cancel it."""
+    return await asyncio.shield(finishing)
